@@ -1,0 +1,1 @@
+"""Ophyd devices of the microscope and the beamline. No analysis lives here."""

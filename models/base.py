@@ -1,0 +1,128 @@
+"""What every model speaks: a `Batch` in, a dictionary of `Quantity` out.
+
+The chunk law: a result may not depend on how frames were batched. Feeding one batch of n
+frames, n batches of one frame, or merging two models that saw disjoint parts gives the same
+result, bit for bit for direct models fed the same fixed blocks, else to 1e-6 relative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What a camera's counts need before they are electrons or photons.
+
+    Parameters
+    ----------
+    dark : (h, w) float32, counts, or None
+        Subtracted from each frame.
+    gain : (h, w) float32, or None
+        Each frame is multiplied by it after the dark is subtracted (1 = nominal).
+    bad_pixels : (h, w) bool, or None
+        True where a pixel is not to be believed.
+    """
+
+    dark: np.ndarray | None = None
+    gain: np.ndarray | None = None
+    bad_pixels: np.ndarray | None = None
+
+    def __bool__(self) -> bool:
+        return any(x is not None for x in (self.dark, self.gain, self.bad_pixels))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames with the coordinates that belong to them, in file order.
+
+    Parameters
+    ----------
+    frames : (n, h, w) or (n, bins), any real dtype, counts
+        As the detector wrote them; zero frequency at ``[h // 2, w // 2]``.
+    scan_index : (n,) int64
+        Index of each frame in the trajectory; a dropped frame leaves a gap.
+    coordinates : mapping of name to (n, ...) array
+        ``positions_m`` (n, 2) yx in metres, or ``positions_px`` where the scale is unknown;
+        ``time_s`` (n,) seconds since the epoch; whatever else the run recorded per frame.
+    corrections : Corrections
+        Dark, gain and bad pixels of the camera that took the frames.
+    """
+
+    frames: np.ndarray
+    scan_index: np.ndarray
+    coordinates: Mapping[str, np.ndarray] = field(default_factory=dict)
+    corrections: Corrections = field(default_factory=Corrections)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Batch:
+        """Return the rows of this batch as another batch."""
+        return Batch(
+            self.frames[rows],
+            self.scan_index[rows],
+            {name: values[rows] for name, values in self.coordinates.items()},
+            self.corrections,
+        )
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A result: an array, number or text, with its dimensions and unit.
+
+    Parameters
+    ----------
+    value : array, float, int, bool, str or list of str
+    units : str
+        SI or the field's own; "" for a pure number.
+    dims : tuple of str
+        One name for each axis of `value`, such as ``("y", "x")``. An axis named ``"frame"``
+        runs over the frames in file order.
+    """
+
+    value: Any
+    units: str = ""
+    dims: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.value) != len(self.dims):
+            raise ValueError(
+                f"a quantity with {np.ndim(self.value)} axes needs as many dims, got {self.dims}"
+            )
+
+
+@runtime_checkable
+class Model(Protocol):
+    """An analysis that learns frame by frame."""
+
+    def partial_fit(self, batch: Batch) -> Self:
+        """Take in the next frames."""
+        ...
+
+    @property
+    def result_(self) -> dict[str, Quantity]:
+        """What is known so far."""
+        ...
+
+
+@runtime_checkable
+class Mergeable(Protocol):
+    """A model that can be run over parts of a run and joined afterwards."""
+
+    def merge(self, other: Self) -> Self:
+        """Take in what `other` has learnt from other frames."""
+        ...
+
+
+@runtime_checkable
+class Converging(Protocol):
+    """A model whose `partial_fit` is a preview and whose `converge` is the answer."""
+
+    def converge(self) -> Self:
+        """Restart from a stated seed and fit all frames seen."""
+        ...

@@ -1,0 +1,1 @@
+"""Ptychography on arbitrary positions: direct (single side band) and iterative (rPIE)."""

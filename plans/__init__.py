@@ -1,0 +1,1 @@
+"""Bluesky plans, named by the trade's imperatives."""

@@ -1,0 +1,1 @@
+"""The only composer: opens a session, names plugins, owns the store, replays."""
