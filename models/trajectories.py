@@ -1,0 +1,428 @@
+"""Where the beam goes: positions as (n, 2) arrays, made from a few numbers that fit in a document.
+
+A trajectory is a frozen set of parameters; its positions are derived late. Positions are yx, in
+nanometres or in object pixels of unknown scale, around `center`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+MAX_POINTS = 2**31
+_INLINE_POINTS = 4096
+_GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
+
+Units = Literal["nm", "px"]
+
+
+class TrajectoryError(ValueError):
+    """A trajectory that cannot be made; the message is one sentence with the reason."""
+
+
+def _pair(value: Any, name: str) -> tuple[float, float]:
+    numbers = np.asarray(value, dtype=float).ravel()
+    if numbers.size not in (1, 2) or not np.isfinite(numbers).all():
+        raise TrajectoryError(f"{name} must be one or two finite numbers, not {value!r}.")
+    return float(numbers[0]), float(numbers[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """A path of the beam.
+
+    Parameters
+    ----------
+    center : (y, x) float, in `units`
+    units : "nm" or "px"
+        "px" means object pixels of unknown scale.
+    """
+
+    type: ClassVar[str] = ""
+    scan_order: ClassVar[str] = "free"
+    dimensional: ClassVar[tuple[str, ...]] = ("center",)
+
+    center: Any = (0.0, 0.0)
+    units: Units = "nm"
+
+    def __post_init__(self) -> None:
+        if self.units not in ("nm", "px"):
+            raise TrajectoryError(f"units must be 'nm' or 'px', not {self.units!r}.")
+        object.__setattr__(self, "center", _pair(self.center, "center"))
+
+    @property
+    def n_points(self) -> int:
+        """Number of positions."""
+        return len(self.positions)
+
+    @property
+    def grid_shape(self) -> tuple[int, int] | None:
+        """(ny, nx) where the positions lie on a grid."""
+        return None
+
+    @property
+    def nominal_step(self) -> float | None:
+        """Distance between neighbours, in `units`."""
+        return getattr(self, "step", None)
+
+    @property
+    def area(self) -> float:
+        """Area that the positions stand for, in `units` squared."""
+        step = self.nominal_step
+        return self.n_points * step**2 if step else math.nan
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """(n, 2) float64, yx, in `units`, in the order of the visits."""
+        positions = self._relative() + np.asarray(self.center)
+        positions.setflags(write=False)
+        return positions
+
+    def _relative(self) -> np.ndarray:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self.n_points
+
+    @property
+    def extent(self) -> list[list[float]]:
+        """[[y0, x0], [y1, x1]], the bounding box in `units`."""
+        return [self.positions.min(axis=0).tolist(), self.positions.max(axis=0).tolist()]
+
+    def to_dict(self, *, inline: bool = True) -> dict[str, Any]:
+        """Describe the trajectory in JSON-able values, for `from_dict` and the start document.
+
+        Parameters
+        ----------
+        inline : bool
+            False leaves out more than 4096 listed positions; their SHA-256 stands for them.
+        """
+        grid = self.grid_shape
+        out: dict[str, Any] = {"type": self.type, "units": self.units}
+        for item in fields(self):
+            if item.name != "units":
+                value = getattr(self, item.name)
+                suffix = f"_{self.units}" if item.name in self.dimensional else ""
+                out[item.name + suffix] = list(value) if isinstance(value, tuple) else value
+        out |= {
+            "n_points": self.n_points,
+            "extent": self.extent,
+            "grid_shape": None if grid is None else list(grid),
+            "step": self.nominal_step,
+            "scan_order": self.scan_order,
+        }
+        listed = f"listed_{self.units}"
+        if listed in out:
+            if inline or self.n_points <= _INLINE_POINTS:
+                out[listed] = self.positions.tolist()
+            else:
+                out[listed] = None
+            out["sha256"] = hashlib.sha256(self.positions.tobytes()).hexdigest()
+        return out
+
+
+def _counted(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise TrajectoryError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    return int(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Field(Trajectory):
+    """A square or oblong field covered with a given step."""
+
+    dimensional: ClassVar[tuple[str, ...]] = ("center", "fov", "step")
+
+    fov: Any
+    step: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fov = _pair(self.fov, "fov")
+        try:
+            step = float(self.step)
+        except (TypeError, ValueError):
+            raise TrajectoryError(f"step must be a number, not {self.step!r}.") from None
+        if not math.isfinite(step) or step <= 0:
+            raise TrajectoryError(f"step must be positive and finite, not {step:g} {self.units}.")
+        if min(fov) <= 0:
+            raise TrajectoryError(f"fov must be positive, not {min(fov):g} {self.units}.")
+        if step > min(fov) * (1 + 1e-9):
+            raise TrajectoryError(
+                f"the step of {step:g} {self.units} is larger than the field of view of "
+                f"{min(fov):g} {self.units}; make the step smaller or the field larger."
+            )
+        if fov[0] / step * (fov[1] / step) > MAX_POINTS:
+            raise TrajectoryError(
+                f"{fov[0]:g} x {fov[1]:g} {self.units} in steps of {step:g} {self.units} is more "
+                "than 2^31 points; make the step larger or the field smaller."
+            )
+        object.__setattr__(self, "fov", fov)
+        object.__setattr__(self, "step", step)
+
+    def _lattice(self) -> tuple[int, int]:
+        ny, nx = (max(1, round(side / self.step)) for side in self.fov)
+        return ny, nx
+
+    def _grid(self) -> np.ndarray:
+        ny, nx = self._lattice()
+        y = (np.arange(ny) - (ny - 1) / 2) * self.step
+        x = (np.arange(nx) - (nx - 1) / 2) * self.step
+        return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raster(_Field):
+    """Lines from left to right, top to bottom; round(fov / step) points a side."""
+
+    type: ClassVar[str] = "raster"
+    scan_order: ClassVar[str] = "raster"
+
+    @property
+    def n_points(self) -> int:
+        """Number of positions."""
+        return math.prod(self._lattice())
+
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self._lattice()
+
+    def _relative(self) -> np.ndarray:
+        return self._grid().reshape(-1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serpentine(Raster):
+    """A raster whose odd lines run backwards, without a flyback."""
+
+    type: ClassVar[str] = "serpentine"
+    scan_order: ClassVar[str] = "serpentine"
+
+    def _relative(self) -> np.ndarray:
+        grid = self._grid()
+        grid[1::2] = grid[1::2, ::-1].copy()
+        return grid.reshape(-1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multipass(Raster):
+    """A raster's points in several passes, each point visited once in all.
+
+    Parameters
+    ----------
+    passes : int
+        Number of passes.
+    order : "sequential" or "interleaved"
+        Sequential: a pass takes every `passes`-th point along the lines and starts one point
+        further than the pass before. Interleaved: a pass takes every `skip`-th point in y and
+        in x, so that its picture is evenly sampled; there are ``skip**2`` sub-lattices, dealt
+        out over the passes.
+    skip : int
+        Stride of the interleaved sub-lattices.
+    """
+
+    type: ClassVar[str] = "multipass"
+    scan_order: ClassVar[str] = "multipass"
+
+    passes: int = 4
+    order: Literal["sequential", "interleaved"] = "sequential"
+    skip: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        passes = _counted(self.passes, "passes")
+        if self.order not in ("sequential", "interleaved"):
+            raise TrajectoryError(
+                f"order must be 'sequential' or 'interleaved', not {self.order!r}."
+            )
+        skip = self.skip
+        if self.order == "interleaved":
+            skip = math.ceil(math.sqrt(passes)) if skip is None else _counted(skip, "skip")
+            if passes > skip**2:
+                raise TrajectoryError(
+                    f"{passes} interleaved passes need a skip of at least "
+                    f"{math.ceil(math.sqrt(passes))}, not {skip}."
+                )
+        elif skip is not None:
+            raise TrajectoryError("skip belongs to the interleaved order; leave it out here.")
+        if passes > self.n_points:
+            raise TrajectoryError(f"{passes} passes are more than the {self.n_points} points.")
+        object.__setattr__(self, "skip", skip)
+
+    @cached_property
+    def pass_index(self) -> np.ndarray:
+        """(n,) int64, the pass of each position, in the order of the visits."""
+        return np.sort(self._pass_of_lattice(), kind="stable")
+
+    def _pass_of_lattice(self) -> np.ndarray:
+        ny, nx = self._lattice()
+        iy, ix = (axis.ravel() for axis in np.mgrid[:ny, :nx])
+        if self.order == "sequential":
+            return (iy + ix) % self.passes
+        skip = self.skip or 1
+        # a stride that shares no factor with skip**2 keeps successive passes far apart
+        cells = (iy % skip) * skip + ix % skip
+        stride = next(k for k in range(skip + 1, 2 * skip * skip + 2) if math.gcd(k, skip**2) == 1)
+        visit = np.argsort(np.arange(skip**2) * stride % skip**2)
+        return visit[cells] * self.passes // skip**2
+
+    def _relative(self) -> np.ndarray:
+        order = np.argsort(self._pass_of_lattice(), kind="stable")
+        return self._grid().reshape(-1, 2)[order]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Disc(_Field):
+    """A round field whose diameter is `fov`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fov[0] != self.fov[1]:
+            raise TrajectoryError("a spiral fills a disc; give one fov, its diameter.")
+
+    @property
+    def area(self) -> float:
+        """Area of the disc, in `units` squared."""
+        return math.pi / 4 * self.fov[0] ** 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archimedean(_Disc):
+    """A spiral from the centre with constant linear velocity: steps and turns `step` apart."""
+
+    type: ClassVar[str] = "archimedean"
+
+    def _relative(self) -> np.ndarray:
+        radius = self.fov[0] / 2
+        a = self.step / (2 * math.pi)
+        end = radius / a
+        length = a / 2 * (end * math.hypot(1, end) + math.asinh(end))
+        arc = np.arange(0.0, length, self.step) / a
+        theta = np.sqrt(2 * arc)
+        for _ in range(30):  # Newton on the arc length; the start is exact far from the centre
+            root = np.hypot(1, theta)
+            change = ((theta * root + np.arcsinh(theta)) / 2 - arc) / root
+            theta -= change
+            if np.abs(change).max(initial=0) < 1e-12 * end:
+                break
+        return a * theta[:, None] * np.stack([np.sin(theta), np.cos(theta)], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fermat(_Disc):
+    """Vogel's spiral: each point turned by the golden angle; one point on each `step` squared."""
+
+    type: ClassVar[str] = "fermat"
+
+    def _relative(self) -> np.ndarray:
+        scale = self.step / math.sqrt(math.pi)
+        n = max(1, math.floor((self.fov[0] / 2 / scale) ** 2))
+        k = np.arange(n, dtype=float)
+        r, angle = scale * np.sqrt(k), k * _GOLDEN_ANGLE
+        return r[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Random(_Field):
+    """As many uniformly random points as a raster of the same step would have."""
+
+    type: ClassVar[str] = "random"
+
+    seed: int = 0
+
+    def _relative(self) -> np.ndarray:
+        rng = np.random.default_rng(self.seed)
+        return (rng.random((math.prod(self._lattice()), 2)) - 0.5) * np.asarray(self.fov)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Points(Trajectory):
+    """Positions as listed.
+
+    Parameters
+    ----------
+    listed : (n, 2) array-like, yx, in `units`
+        Relative to `center`.
+    """
+
+    type: ClassVar[str] = "points"
+    dimensional: ClassVar[tuple[str, ...]] = ("center", "listed")
+
+    listed: Any
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.listed is None:
+            raise TrajectoryError(
+                "the listed positions were too many for the document; read them from the coils' "
+                "stream of that run."
+            )
+        try:
+            listed = np.array(self.listed, dtype=float)
+        except (TypeError, ValueError):
+            raise TrajectoryError("positions must be an array of numbers of shape (n, 2).") from None
+        if listed.size == 0:
+            raise TrajectoryError("a trajectory needs at least one point.")
+        if listed.ndim != 2 or listed.shape[1] != 2:
+            raise TrajectoryError(f"positions must have shape (n, 2), not {listed.shape}.")
+        if not np.isfinite(listed).all():
+            raise TrajectoryError("a position is NaN or infinite.")
+        listed.setflags(write=False)
+        object.__setattr__(self, "listed", listed)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Points)
+            and (self.center, self.units) == (other.center, other.units)
+            and np.array_equal(self.listed, other.listed)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.center, self.units, self.listed.tobytes()))
+
+    @property
+    def n_points(self) -> int:
+        """Number of positions."""
+        return len(self.listed)
+
+    def _relative(self) -> np.ndarray:
+        return self.listed
+
+
+KINDS: dict[str, type[Trajectory]] = {
+    kind.type: kind
+    for kind in (Raster, Serpentine, Archimedean, Fermat, Multipass, Random, Points)
+}
+
+
+def from_dict(document: Mapping[str, Any]) -> Trajectory:
+    """Make the trajectory that `Trajectory.to_dict` described.
+
+    Raises
+    ------
+    TrajectoryError
+        When the kind is unknown or its parameters are not complete.
+    """
+    kind = KINDS.get(str(document.get("type")))
+    if kind is None:
+        raise TrajectoryError(
+            f"unknown trajectory {document.get('type')!r}; known are {', '.join(KINDS)}."
+        )
+    units = document.get("units", "nm")
+    values: dict[str, Any] = {"units": units}
+    for item in fields(kind):
+        suffix = f"_{units}" if item.name in kind.dimensional else ""
+        if item.name + suffix in document:
+            values[item.name] = document[item.name + suffix]
+    try:
+        made = kind(**values)
+    except TypeError:
+        raise TrajectoryError(f"the parameters of this {kind.type} are not complete.") from None
+    return made
