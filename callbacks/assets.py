@@ -1,0 +1,96 @@
+"""Rows of the HDF5 files that stream_resource documents name, also while they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+from urllib.request import url2pathname
+
+import h5py
+import hdf5plugin  # noqa: F401  registers bitshuffle-LZ4 with h5py
+import numpy as np
+
+from ..models.base import Corrections
+
+DETECTOR_GROUP = "/entry/instrument/detector"
+
+
+class AssetError(OSError):
+    """A file that a document names cannot be read as the document says."""
+
+
+def path_of(uri: str) -> Path:
+    """Return the local path of a ``file://`` URI, on Windows too."""
+    parsed = urlparse(uri)
+    if parsed.scheme != "file":
+        raise AssetError(f"only file:// assets can be read here, got {uri!r}")
+    return Path(url2pathname(unquote(parsed.path)))
+
+
+class AssetReader:
+    """Open each named file once and read rows of its datasets."""
+
+    def __init__(self) -> None:
+        self._resources: dict[str, Mapping[str, Any]] = {}
+        self._files: dict[Path, h5py.File] = {}
+        self._corrections: dict[Path, Corrections] = {}
+
+    def add(self, stream_resource: Mapping[str, Any]) -> None:
+        """Remember a stream_resource document."""
+        self._resources[stream_resource["uid"]] = stream_resource
+
+    def key(self, resource_uid: str) -> str:
+        """Return the data key that a resource belongs to."""
+        return self._resources[resource_uid]["data_key"]
+
+    def read(self, resource_uid: str, start: int, stop: int) -> np.ndarray:
+        """Return rows [start, stop) of a resource's dataset.
+
+        Raises
+        ------
+        AssetError
+            If the file is missing or unreadable, or holds fewer rows than were announced.
+        """
+        resource = self._resources[resource_uid]
+        path, dataset = path_of(resource["uri"]), resource["parameters"]["dataset"]
+        try:
+            rows = self._file(path)[dataset]
+            if len(rows) < stop:
+                rows.refresh()
+            if len(rows) < stop:
+                raise AssetError(
+                    f"{path} holds {len(rows)} rows of {dataset}, but {stop} were announced"
+                )
+            return rows[start:stop]
+        except (KeyError, OSError) as error:
+            if isinstance(error, AssetError):
+                raise
+            raise AssetError(f"{path} cannot be read at {dataset}: {error}") from error
+
+    def corrections(self, resource_uid: str) -> Corrections:
+        """Return the dark, gain and bad pixels stored beside a camera's frames."""
+        path = path_of(self._resources[resource_uid]["uri"])
+        if path not in self._corrections:
+            group = self._file(path).get(DETECTOR_GROUP, {})
+            found = {k: group[k][()] for k in ("dark", "gain", "bad_pixels") if k in group}
+            if "bad_pixels" in found:
+                found["bad_pixels"] = found["bad_pixels"].astype(bool)
+            self._corrections[path] = Corrections(**found)
+        return self._corrections[path]
+
+    def close(self) -> None:
+        """Close every file."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _file(self, path: Path) -> h5py.File:
+        if path not in self._files:
+            try:
+                self._files[path] = h5py.File(path, "r", libver="latest", swmr=True, locking=False)
+            except (OSError, ValueError):
+                # a file that was not written for single-writer-multiple-readers
+                self._files[path] = h5py.File(path, "r", locking=False)
+        return self._files[path]

@@ -1,0 +1,222 @@
+"""FrameSource: documents in, `Batch`es out. The one place where frames meet coordinates.
+
+Live order and replay order differ (live: a stream_datum comes before the positions it needs; a
+replay: everything at once), and so do the sizes of the announcements. What leaves here does not:
+frames are paired by scan index and cut into fixed blocks of the scan, so that an analysis sees
+the same batches live and in replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..models.base import Batch, Corrections
+from .assets import AssetReader
+from .positions import PositionTable
+
+FRAMES, INDEX, TIME = "_frames", "_scan_index", "_time"
+BLOCK_SECONDS = 0.1
+LARGEST_BLOCK = 256
+
+
+class RingReader(Protocol):
+    """Where the newest frames may still be in memory."""
+
+    def read(self, resource_uid: str, start: int, stop: int) -> np.ndarray | None:
+        """Return a copy of rows [start, stop) of a resource, or None if they are gone."""
+        ...
+
+
+def block_length(start: Mapping[str, Any]) -> int:
+    """Return how many scan points make a block: a tenth of a second of frames, at most 256.
+
+    It depends on the start document alone, so that live and replay cut alike.
+    """
+    dwell_ms = start.get("dwell_ms")
+    if not dwell_ms:
+        return LARGEST_BLOCK
+    wanted = max(BLOCK_SECONDS * 1e3 / float(dwell_ms), 1.0)
+    return min(LARGEST_BLOCK, 1 << int(np.log2(wanted)))
+
+
+class _Column:
+    """The announced rows of one data key of the camera, over one or more resources."""
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[str, int, int]] = []
+        self.length = 0
+
+    def announce(self, resource: str, start: int, stop: int) -> None:
+        self.pieces.append((resource, start, stop))
+        self.length += stop - start
+
+    def locate(self, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
+        """Yield the (resource, start, stop) pieces behind rows [start, stop)."""
+        offset = 0
+        for resource, a, b in self.pieces:
+            lo, hi = max(start - offset, 0), min(stop - offset, b - a)
+            if lo < hi:
+                yield resource, a + lo, a + hi
+            offset += b - a
+
+
+class FrameSource:
+    """Pair a run's frames with their scan indices and positions, in fixed blocks.
+
+    Parameters
+    ----------
+    start : mapping
+        The run's start document; it fixes the length of the blocks.
+    rings : sequence of RingReader
+        Asked first for each block; the file answers what they no longer hold.
+
+    Attributes
+    ----------
+    frames_read : int
+        Frames handed on so far.
+    unplaced : int
+        Frames handed on with a NaN position, because none was recorded for them.
+    """
+
+    def __init__(self, start: Mapping[str, Any], rings: Sequence[RingReader] = ()) -> None:
+        self.rings = list(rings)
+        self.block = block_length(start)
+        self.frames_read = 0
+        self.unplaced = 0
+        self._assets = AssetReader()
+        self._positions = PositionTable(self._assets)
+        self._columns: dict[str, _Column] = {}
+        self._descriptor_keys: dict[str, dict[str, Any]] = {}
+        self._frames_key: str | None = None
+        self._seq_start: list[tuple[int, int]] = []
+        self._index = np.empty(0, np.int64)
+        self._corrections = Corrections()
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> Iterator[Batch]:
+        """Take in one document and yield the batches that it completes."""
+        if name == "descriptor":
+            self._descriptor_keys[doc["uid"]] = doc["data_keys"]
+            self._positions.descriptor(doc)
+            self._choose_camera(doc)
+        elif name == "stream_resource":
+            self._assets.add(doc)
+        elif name == "stream_datum":
+            self._stream_datum(doc)
+            yield from self._batches(final=False)
+        elif name == "event_page":
+            for row, seq_num in enumerate(doc["seq_num"]):
+                data = {key: column[row] for key, column in doc["data"].items()}
+                self._positions.event(seq_num, data)
+            yield from self._batches(final=False)
+        elif name == "event":
+            self._positions.event(doc["seq_num"], doc["data"])
+            yield from self._batches(final=False)
+        elif name == "stop":
+            yield from self._batches(final=True)
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._assets.close()
+
+    def _choose_camera(self, descriptor: Mapping[str, Any]) -> None:
+        if self._frames_key is not None:
+            return
+        for key, data_key in descriptor["data_keys"].items():
+            external = str(data_key.get("external", "")).startswith("STREAM")
+            if external and key.endswith(FRAMES):
+                self._frames_key = key
+                device = key.removesuffix(FRAMES)
+                for suffix in (FRAMES, INDEX, TIME):
+                    if device + suffix in descriptor["data_keys"]:
+                        self._columns[device + suffix] = _Column()
+                self._units = data_key.get("units", "")
+
+    def _stream_datum(self, doc: Mapping[str, Any]) -> None:
+        key = self._assets.key(doc["stream_resource"])
+        rows = doc["indices"]["start"], doc["indices"]["stop"]
+        if key in self._columns:
+            if key == self._frames_key:
+                self._seq_start.append((self._columns[key].length, doc["seq_nums"]["start"]))
+            self._columns[key].announce(doc["stream_resource"], *rows)
+        else:
+            self._positions.stream_datum(key, doc["stream_resource"], *rows)
+
+    def _batches(self, *, final: bool) -> Iterator[Batch]:
+        if self._frames_key is None:
+            return
+        self._extend_index()
+        ready = len(self._index)
+        if not final:
+            ready = self._positions.known_prefix(self._index, self.frames_read)
+        while self.frames_read < ready:
+            stop = self._block_end(ready)
+            if stop is None:
+                if not final:
+                    return
+                stop = ready
+            yield self._batch(self.frames_read, stop)
+
+    def _extend_index(self) -> None:
+        """Read the scan index of the frames announced since the last time."""
+        done = len(self._index)
+        available = min(column.length for column in self._columns.values())
+        if available <= done:
+            return
+        index_key = self._frames_key.removesuffix(FRAMES) + INDEX  # type: ignore[union-attr]
+        if index_key in self._columns:
+            new = self._read(index_key, done, available).astype(np.int64)
+        else:
+            new = np.array([self._seq_num(i) - 1 for i in range(done, available)], np.int64)
+        self._index = np.concatenate([self._index, new])
+
+    def _seq_num(self, frame: int) -> int:
+        for first, seq_num in reversed(self._seq_start):
+            if frame >= first:
+                return max(seq_num, 1) + frame - first
+        return frame + 1
+
+    def _block_end(self, ready: int) -> int | None:
+        """Return where the block that begins at `frames_read` ends, or None if it is open."""
+        index = self._index[self.frames_read : ready]
+        block_of = index // self.block
+        ends = block_of != block_of[0]
+        ends[1:] |= (index[:-1] + 1) % self.block == 0  # the frame before was a block's last
+        first = int(np.argmax(ends))
+        if ends[first]:
+            return self.frames_read + first
+        if (index[-1] + 1) % self.block == 0:
+            return ready
+        return None
+
+    def _batch(self, start: int, stop: int) -> Batch:
+        frames = self._frames(start, stop)
+        index = self._index[start:stop]
+        coordinates = self._positions.lookup(index)
+        for values in coordinates.values():
+            self.unplaced += int(np.isnan(values).any(axis=1).sum())
+        time_key = self._frames_key.removesuffix(FRAMES) + TIME  # type: ignore[union-attr]
+        if time_key in self._columns:
+            coordinates["time_s"] = self._read(time_key, start, stop)
+        self.frames_read = stop
+        return Batch(frames, index, coordinates, self._corrections)
+
+    def _frames(self, start: int, stop: int) -> np.ndarray:
+        parts = []
+        for resource, a, b in self._columns[self._frames_key].locate(start, stop):  # type: ignore[index]
+            block = None
+            for ring in self.rings:
+                block = ring.read(resource, a, b)
+                if block is not None:
+                    break
+            if not self._corrections:
+                self._corrections = self._assets.corrections(resource)
+            parts.append(self._assets.read(resource, a, b) if block is None else block)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _read(self, key: str, start: int, stop: int) -> np.ndarray:
+        parts = [self._assets.read(*piece) for piece in self._columns[key].locate(start, stop)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

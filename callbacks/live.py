@@ -1,0 +1,209 @@
+"""LiveCallback: one analysis of one run, from documents to results while data arrive."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..models.base import Batch, Converging, Model, Quantity
+from .frames import FrameSource, RingReader
+from .offload import OVERFLOW
+from .publish import Publisher
+
+logger = logging.getLogger("flyback.callbacks")
+
+Factory = Callable[[Mapping[str, Any]], "LiveCallback | None"]
+Watcher = Callable[["LiveCallback"], None]
+
+
+class LiveCallback:
+    """Feed a run's frames to a model and its results to a publisher.
+
+    Parameters
+    ----------
+    start : mapping
+        The run's start document.
+    publisher : callable () -> Publisher
+        Opens the derived run; called when the first frames arrive, so that a run without frames
+        leaves no empty analysis behind.
+    build : callable (Batch) -> Model
+        Makes the model, once the first frames (and so their shape) are known.
+
+    Attributes
+    ----------
+    model : Model or None
+    error : BaseException or None
+        What went wrong. The analysis has then stopped; the run goes on.
+    finished : bool
+    """
+
+    def __init__(
+        self,
+        start: Mapping[str, Any],
+        publisher: Callable[[], Publisher],
+        build: Callable[[Batch], Model],
+    ) -> None:
+        self.start = start
+        self.source = FrameSource(start)
+        self.model: Model | None = None
+        self.error: BaseException | None = None
+        self.finished = False
+        self.frames = 0
+        self.publisher: Publisher | None = None
+        self.watchers: list[Watcher] = []
+        self.final: dict[str, Quantity] = {}
+        self._open = publisher
+        self._build = build
+        self._lock = threading.RLock()
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take in one document. An exception is kept in `error` and ends this analysis only."""
+        if self.error is not None or self.finished:
+            return
+        try:
+            for batch in self.source(name, doc):
+                self._fit(batch)
+            if name == "stop":
+                self._finish()
+        except Exception as error:  # noqa: BLE001  a live analysis never stops a run
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """End this analysis with an error."""
+        logger.debug("analysis failed", exc_info=error)
+        self.error = error
+        self.source.close()
+        if self.publisher is None:
+            self.publisher = self._open()
+        self.publisher.fail(f"{type(error).__name__}: {error}")
+
+    @property
+    def result_(self) -> dict[str, Quantity]:
+        """What is known so far; final once `finished`."""
+        with self._lock:
+            if self.finished:
+                return self.final
+            return {} if self.model is None else dict(self.model.result_)
+
+    def _fit(self, batch: Batch) -> None:
+        if self.publisher is None:
+            self.publisher = self._open()
+        with self._lock:
+            if self.model is None:
+                self.model = self._build(batch)
+            self.model.partial_fit(batch)
+            self.frames += len(batch)
+        if self.publisher.due():
+            self.publisher.update(self.result_)
+        self._tell()
+
+    def _finish(self) -> None:
+        if self.model is None or self.publisher is None:
+            self.finished = True
+            return
+        with self._lock:
+            if isinstance(self.model, Converging):
+                self.model.converge()
+            self.final = dict(self.model.result_)
+            self.finished = True
+        self.publisher.finish(self.final)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the watchers (pictures). What goes wrong there is no concern of the analysis."""
+        for watcher in self.watchers:
+            try:
+                watcher(self)
+            except Exception:  # noqa: BLE001
+                logger.warning("a watcher of a live analysis failed", exc_info=True)
+
+
+class Analysis:
+    """One configured analysis of a session: makes a `LiveCallback` for each run.
+
+    Parameters
+    ----------
+    name : str
+    factory : callable (start) -> LiveCallback or None
+        None where the analysis does not apply to a run.
+    rings : sequence of RingReader
+        The cameras' rings.
+
+    Attributes
+    ----------
+    current : LiveCallback or None
+        That of the newest run.
+    history : list of LiveCallback
+        Those that are done or failed and have not been looked at (see `take`).
+    """
+
+    def __init__(self, name: str, factory: Factory, rings: Sequence[RingReader] = ()) -> None:
+        self.name = name
+        self.current: LiveCallback | None = None
+        self.history: list[LiveCallback] = []
+        self.watchers: list[Watcher] = []
+        self._factory = factory
+        self._rings = list(rings)
+        self._open: dict[str, LiveCallback] = {}
+        self._run_of: dict[str, str] = {}
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Route one document to the run that it belongs to."""
+        if name == OVERFLOW:
+            for callback in self._open.values():
+                callback.fail(RuntimeError("documents were left out: the queue was full"))
+            return
+        if name == "start":
+            self._begin(doc)
+            return
+        run = self._run(name, doc)
+        callback = self._open.get(run) if run is not None else None
+        if callback is None:
+            return
+        callback(name, doc)
+        if name == "stop":
+            del self._open[doc["run_start"]]
+            self._run_of = {k: v for k, v in self._run_of.items() if v != doc["run_start"]}
+            self.history.append(callback)
+
+    def take(self) -> list[LiveCallback]:
+        """Return the finished callbacks since the last call."""
+        done, self.history = self.history, []
+        return done
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a result of the newest run: ``object_phase_`` is ``result_["object_phase"]``."""
+        if name.startswith("_") or not name.endswith("_"):
+            raise AttributeError(name)
+        results = {} if self.current is None else self.current.result_
+        if name == "result_":
+            return results
+        key = name.removesuffix("_")
+        if key not in results:
+            raise AttributeError(f"{self.name} has no {key!r} yet; it has {sorted(results)}")
+        value = results[key].value
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    def _begin(self, start: Mapping[str, Any]) -> None:
+        callback = self._factory(start)
+        if callback is None:
+            return
+        callback.source.rings = list(self._rings)
+        callback.watchers = self.watchers
+        self.current = self._open[start["uid"]] = callback
+
+    def _run(self, name: str, doc: Mapping[str, Any]) -> str | None:
+        """Return the uid of the run that a document belongs to, and remember its own uid."""
+        if "run_start" in doc:
+            run = doc["run_start"]
+        elif name == "stream_datum":
+            run = self._run_of.get(doc["stream_resource"])
+        else:
+            run = self._run_of.get(doc.get("descriptor", ""))
+        if name in {"descriptor", "stream_resource"} and run is not None:
+            self._run_of[doc["uid"]] = run
+        return run

@@ -1,0 +1,152 @@
+"""The archive of one directory: journal, catalogue, frame files, results, pictures.
+
+Everything that writes documents goes through `Archive.emit`: the journal first, then the store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..callbacks.publish import Publisher
+from ..callbacks.record import Recorder, read_journal
+from .store.catalog import Catalog, open_catalog
+from .store.runs import analyses, documents, find
+from .store.writer import StoreWriter
+
+DIRECTORY_VARIABLE = "FLYBACK_DIRECTORY"
+
+
+class ArchiveError(OSError):
+    """The directory of the archive cannot be used."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are below the directory."""
+
+    root: Path
+
+    @property
+    def catalog(self) -> Path:
+        """The embedded catalogue's databases and tables."""
+        return self.root / "catalog"
+
+    @property
+    def frames(self) -> Path:
+        """Files written by detectors and scan coils."""
+        return self.root / "frames"
+
+    @property
+    def results(self) -> Path:
+        """Arrays of analyses."""
+        return self.root / "results"
+
+    @property
+    def journal(self) -> Path:
+        """One journal a run."""
+        return self.root / "journal"
+
+    @property
+    def pictures(self) -> Path:
+        """PNG files."""
+        return self.root / "pictures"
+
+    @property
+    def metadata(self) -> Path:
+        """What persists in ``RE.md``."""
+        return self.root / "metadata.json"
+
+
+def layout(directory: str | os.PathLike[str] | None = None) -> Layout:
+    """Return the layout of a directory, made if it is not there.
+
+    Parameters
+    ----------
+    directory : path, optional
+        Else the environment variable FLYBACK_DIRECTORY, else ``flyback-data`` in the home folder.
+
+    Raises
+    ------
+    ArchiveError
+        If the directory cannot be made or written.
+    """
+    chosen = directory or os.environ.get(DIRECTORY_VARIABLE) or Path.home() / "flyback-data"
+    found = Layout(Path(chosen).expanduser().resolve())
+    try:
+        for folder in (found.root, found.frames, found.results, found.journal, found.pictures):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchiveError(
+            f"the directory {found.root} cannot be used: {error.strerror}; choose another with "
+            f"--directory or {DIRECTORY_VARIABLE}"
+        ) from error
+    if not os.access(found.root, os.W_OK):
+        raise ArchiveError(
+            f"the directory {found.root} cannot be written; choose another with --directory or "
+            f"{DIRECTORY_VARIABLE}"
+        )
+    return found
+
+
+class Archive:
+    """An open archive.
+
+    Parameters
+    ----------
+    directory : path, optional
+        See `layout`.
+    store_uri : str, optional
+        A Tiled server's URI in place of the embedded catalogue.
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike[str] | None = None, *, store_uri: str | None = None
+    ) -> None:
+        self.layout = layout(directory)
+        self.recorder = Recorder(self.layout.journal)
+        self.catalog: Catalog = open_catalog(
+            self.layout.catalog,
+            readable=[self.layout.frames, self.layout.results],
+            uri=store_uri,
+        )
+        self.writer = StoreWriter(self.catalog, journal=self.layout.journal)
+
+    def emit(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Write one document: journal first, then the store's queue."""
+        self.recorder(name, doc)
+        self.writer(name, doc)
+
+    def publisher(self, **kwargs: Any) -> Publisher:
+        """Open a derived run (see `callbacks.publish.Publisher`)."""
+        return Publisher(self.emit, self.layout.results, **kwargs)
+
+    def find(self, which: str | int) -> Any:
+        """Return a raw run by uid, beginning of a uid, scan id, or ``"last"``."""
+        return find(self.catalog, which)
+
+    def analyses(self, uid: str) -> dict[str, Any]:
+        """Return the newest derived run of each analysis of a run, by name."""
+        return analyses(self.catalog, uid)
+
+    def documents(self, uid: str, *, source: str = "catalogue") -> Iterable[tuple[str, Any]]:
+        """Yield a run's documents from the ``catalogue`` or from the ``journal``."""
+        if source == "journal":
+            path = self.layout.journal / f"{uid}.journal"
+            if not path.is_file():
+                raise FileNotFoundError(f"there is no journal of run {uid} in {path.parent}")
+            return read_journal(path)
+        return documents(self.catalog, uid)
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until the store has everything."""
+        self.writer.wait(timeout_s)
+
+    def close(self) -> None:
+        """Write what is waiting and let go of everything."""
+        self.writer.close()
+        self.recorder.close()
+        self.catalog.close()

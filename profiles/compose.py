@@ -1,0 +1,96 @@
+"""Make devices, plans and analyses from a profile's tables."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..callbacks.live import Analysis, LiveCallback
+from ..callbacks.publish import Publisher
+from .registry import PluginError, SettingError, check_table, load, plugins, unknown
+from .schema import Profile, ProfileError
+
+OpenPublisher = Callable[..., Publisher]
+
+
+def make_devices(profile: Profile) -> dict[str, Any]:
+    """Make the devices of a profile, in its order.
+
+    Raises
+    ------
+    ProfileError
+        If a ``"@name"`` refers to no device above it, or a device cannot be made.
+    PluginError, SettingError
+        For an unknown plugin or setting.
+    """
+    made: dict[str, Any] = {}
+    for name, table in profile.devices.items():
+        settings = dict(table)
+        factory = load("flyback.devices", settings.pop("plugin"))
+        settings = {key: _resolve(name, value, made) for key, value in settings.items()}
+        if "name" in inspect.signature(factory).parameters:
+            settings.setdefault("name", name)
+        what = f"the device {name!r}"
+        check_table(factory, settings, what=what)
+        try:
+            made[name] = factory(**settings)
+        except (TypeError, ValueError, OSError) as error:
+            raise ProfileError(f"{what} of profile {profile.name!r}: {error}") from error
+    return made
+
+
+def _resolve(device: str, value: Any, made: Mapping[str, Any]) -> Any:
+    if isinstance(value, str) and value.startswith("@"):
+        if value[1:] not in made:
+            known = unknown("device", value[1:], list(made))
+            raise ProfileError(f"[devices.{device}] refers to {value!r}, but above it {known}")
+        return made[value[1:]]
+    return value
+
+
+def load_plans(profile: Profile) -> dict[str, Callable[..., Any]]:
+    """Import the plans of a profile by name."""
+    names = profile.plans if profile.plans is not None else list(plugins("flyback.plans"))
+    return {name: load("flyback.plans", name) for name in names}
+
+
+def check_analysis(name: str, table: Mapping[str, Any]) -> Callable[..., LiveCallback | None]:
+    """Import an analysis and check its table; return the factory.
+
+    Raises
+    ------
+    PluginError, SettingError
+        For an unknown analysis or setting; the message lists what there is.
+    """
+    factory = load("flyback.callbacks", name)
+    check_table(factory, table, what=f"the analysis {name!r}", given=2)
+    return factory
+
+
+def make_analysis(
+    name: str,
+    table: Mapping[str, Any],
+    open_publisher: OpenPublisher,
+    rings: list[Any],
+) -> Analysis:
+    """Return a live analysis that is built anew from every run's start document."""
+    factory = check_analysis(name, table)
+
+    def build(start: Mapping[str, Any]) -> LiveCallback | None:
+        def publisher() -> Publisher:
+            return open_publisher(analysis=name, parent=start, parameters=table)
+
+        return factory(start, publisher, **table)
+
+    return Analysis(name, build, rings)
+
+
+__all__ = [
+    "PluginError",
+    "SettingError",
+    "check_analysis",
+    "load_plans",
+    "make_analysis",
+    "make_devices",
+]

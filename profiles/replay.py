@@ -1,0 +1,135 @@
+"""Replay: a stored run enters the analysis again, with other settings if wanted.
+
+The run's documents come from the catalogue or from the journal and enter where they entered live;
+the result becomes a new derived run with `replay_of`. Direct models give the same bits as live,
+iterative ones after `converge` too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..callbacks.live import LiveCallback
+from ..callbacks.publish import Publisher
+from ..models.base import Quantity
+from .archive import Archive
+from .compose import check_analysis
+from .session import Session, active, uid_of
+
+
+class ReplayError(ValueError):
+    """A run cannot be replayed as asked."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay gave.
+
+    Parameters
+    ----------
+    uid : str or None
+        The new derived run.
+    analysis, parent : str
+        Name of the analysis and uid of the raw run.
+    result : dict of str to Quantity
+    error : BaseException or None
+    callback : LiveCallback
+    """
+
+    uid: str | None
+    analysis: str
+    parent: str
+    result: dict[str, Quantity]
+    error: BaseException | None
+    callback: LiveCallback
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the value of one quantity."""
+        return self.result[key].value
+
+
+def replay(
+    run: Any,
+    name: str,
+    *,
+    session: Session | Archive | None = None,
+    source: str = "catalogue",
+    check: bool = True,
+    **settings: Any,
+) -> Replayed:
+    """Run an analysis over a stored run again.
+
+    Parameters
+    ----------
+    run : str, int or catalogue entry
+        Uid or its beginning, scan id, ``"last"``, or ``catalog[...]``.
+    name : str
+        Of the analysis, such as ``"ptychography"``.
+    session : Session or Archive, optional
+        The one opened last by default.
+    source : {"catalogue", "journal"}
+        Where the documents come from.
+    check : bool
+        Raise what the analysis raised.
+    **settings
+        Change the settings that the analysis had when it ran before (or its defaults).
+
+    Returns
+    -------
+    Replayed
+
+    Raises
+    ------
+    ReplayError
+        If there is no session, no such run, or the run has no frames.
+    """
+    if source not in {"catalogue", "journal"}:
+        raise ReplayError(f"a replay is from 'catalogue' or 'journal', got {source!r}")
+    archive = _archive(session)
+    if isinstance(run, str | int):
+        run = archive.find(run)
+    uid = uid_of(run)
+    before = archive.analyses(uid).get(name)
+    table = dict(before.metadata["start"]["parameters"]) if before is not None else {}
+    table.update(settings)
+    factory = check_analysis(name, table)
+    callback: LiveCallback | None = None
+
+    def publisher() -> Publisher:
+        return archive.publisher(
+            analysis=name,
+            parent=start,
+            parameters=table,
+            replay_of=uid_of(before) if before is not None else None,
+        )
+
+    start: Mapping[str, Any] = {}
+    for doc_name, doc in archive.documents(uid, source=source):
+        if doc_name == "start":
+            start = doc
+            callback = factory(start, publisher, **table)
+            if callback is None:
+                raise ReplayError(f"the analysis {name!r} does not apply to run {uid}")
+        elif callback is not None:
+            callback(doc_name, doc)
+    if callback is None or callback.publisher is None:
+        raise ReplayError(f"run {uid} has no frames that {name!r} could take")
+    if not callback.finished and callback.error is None:
+        callback("stop", {"run_start": uid})  # a run that was cut off: what there is, counts
+    archive.wait()
+    if check and callback.error is not None:
+        raise callback.error
+    return Replayed(
+        callback.publisher.uid, name, uid, callback.result_, callback.error, callback
+    )
+
+
+def _archive(session: Session | Archive | None) -> Archive:
+    if isinstance(session, Archive):
+        return session
+    chosen = session if session is not None else active()
+    if chosen is None:
+        raise ReplayError("no session is open: flyback.open(...) one, or give session=")
+    return chosen.archive

@@ -1,0 +1,315 @@
+"""A session: the RunEngine, the devices, the plans, the live analyses and the store, in one hand.
+
+    import flyback as fb
+    s = fb.open("sim_microscope")
+    uid, = s.RE(s.plans.raster([s.camera], s.scan_coils, fov_nm=4, step_nm=0.1))
+    s.join()                                   # raises what an analysis raised
+    s.live.ptychography.object_phase_
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from bluesky import RunEngine
+from bluesky.preprocessors import SupplementalData
+
+from ..callbacks.live import LiveCallback
+from ..callbacks.offload import Offload
+from ..callbacks.plots import LiveWindow, Pictures
+from ..callbacks.progress import Progress
+from ..plans.preprocessors import column_into_start
+from .archive import Archive
+from .compose import load_plans, make_analysis, make_devices
+from .metadata import PersistentMetadata
+from .registry import unknown
+from .schema import Profile, ProfileError, read_profile
+
+_active: weakref.ReferenceType[Session] | None = None
+
+
+class Session:
+    """An open session. Make one with `open`.
+
+    Parameters
+    ----------
+    profile : Profile
+    archive : Archive
+    progress : bool
+        Draw a progress bar for each run.
+    metadata : mapping, optional
+        Goes into every start document of this session.
+
+    Attributes
+    ----------
+    RE : bluesky.RunEngine
+    sd : bluesky.preprocessors.SupplementalData
+    bec : bluesky BestEffortCallback
+    devices : dict of str to ophyd device; each is an attribute of the session as well
+    plans : namespace of the plans
+    live : namespace of the analyses; ``live.NAME.KEY_`` is the newest result
+    pictures : Pictures
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        archive: Archive,
+        *,
+        progress: bool = True,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.profile = profile
+        self.archive = archive
+        self.devices = make_devices(profile)
+        self.plans = SimpleNamespace(**load_plans(profile))
+        self._metadata = PersistentMetadata(archive.layout.metadata)
+        self.RE = RunEngine(self._metadata)
+        self.sd = SupplementalData()
+        self.RE.preprocessors.append(self.sd)
+        extra = {"profile": profile.name, **profile.metadata, **(metadata or {})}
+        for name, device in self.devices.items():
+            if hasattr(device, "directory"):
+                device.directory = archive.layout.frames
+            if callable(getattr(device, "metadata", None)):
+                self.RE.preprocessors.append(lambda plan, d=device: column_into_start(plan, d))
+            if name in profile.baseline:
+                self.sd.baseline.append(device)
+        self._extra = extra
+        self.RE.preprocessors.append(self._inject_metadata)
+        self._subscribe(progress)
+        self._windows: list[LiveWindow] = []
+        self._closed = False
+        atexit.register(self.close)
+
+    def _subscribe(self, progress: bool) -> None:
+        """Subscribe in the order of the design: the journal before anything else."""
+        self.RE.subscribe(self.archive.recorder)
+        self.RE.subscribe(self.archive.writer)
+        rings = [d.ring for d in self.devices.values() if hasattr(d, "ring")]
+        self.pictures = Pictures(self.archive.layout.pictures)
+        self.offloads: dict[str, Offload] = {}
+        self.live = SimpleNamespace()
+        for name, table in self.profile.analyses.items():
+            analysis = make_analysis(name, table, self.archive.publisher, rings)
+            analysis.watchers.append(self.pictures)
+            self.offloads[name] = Offload(name, analysis)
+            setattr(self.live, name, analysis)
+            self.RE.subscribe(self.offloads[name])
+        if progress:
+            self.RE.subscribe(Progress())
+        self._bec: Any = None
+
+    def _inject_metadata(self, plan: Any) -> Any:
+        from bluesky.preprocessors import inject_md_wrapper
+
+        return inject_md_wrapper(plan, self._extra) if self._extra else plan
+
+    def __getattr__(self, name: str) -> Any:
+        devices = self.__dict__.get("devices", {})
+        if name in devices:
+            return devices[name]
+        raise AttributeError(unknown("device or attribute of the session", name, list(devices)))
+
+    @property
+    def catalog(self) -> Any:
+        """Raw runs: ``catalog[-1]``, ``catalog[scan_id]``, ``catalog["uid..."]``."""
+        return self.archive.catalog.raw
+
+    @property
+    def db(self) -> Any:
+        """databroker's `Broker` over the raw runs."""
+        return self.archive.catalog.broker()
+
+    @property
+    def bec(self) -> Any:
+        """bluesky's BestEffortCallback, subscribed when first asked for."""
+        if self._bec is None:
+            from bluesky.callbacks.best_effort import BestEffortCallback
+
+            self._bec = BestEffortCallback()
+            if not _has_display():
+                self._bec.disable_plots()
+            self.RE.subscribe(self._bec)
+        return self._bec
+
+    def join(self, timeout_s: float | None = None, *, check: bool = True) -> list[LiveCallback]:
+        """Wait for the analyses and the store.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            Longest wait for each analysis.
+        check : bool
+            Raise what an analysis raised. If False, look at the ``error`` of what is returned.
+
+        Returns
+        -------
+        list of LiveCallback
+            What has finished or failed since the last call.
+
+        Raises
+        ------
+        Exception
+            That of the analysis, or an ExceptionGroup of several.
+        TimeoutError
+            If an analysis is not done by `timeout_s`.
+        """
+        done: list[LiveCallback] = []
+        errors: list[BaseException] = []
+        for name, offload in self.offloads.items():
+            offload.join(timeout_s)
+            done += getattr(self.live, name).take()
+            errors += offload.errors
+            offload.errors.clear()
+        self.archive.wait(timeout_s)
+        errors += [callback.error for callback in done if callback.error is not None]
+        if check and len(errors) == 1:
+            raise errors[0]
+        if check and errors:
+            raise BaseExceptionGroup("several analyses failed", errors)
+        return [callback for callback in done if callback.publisher is not None]
+
+    def analyses(self, run: Any) -> dict[str, Any]:
+        """Return the newest derived run of each analysis of a run (a run, or its uid)."""
+        return self.archive.analyses(uid_of(run))
+
+    def show(self, *names: str) -> list[LiveWindow]:
+        """Open a window for each analysis, refreshed while data arrive; needs a display."""
+        if not _has_display():
+            raise ProfileError(
+                "there is no display: pictures are saved in " + str(self.pictures.directory)
+            )
+        opened = [LiveWindow(getattr(self.live, n)) for n in names or self.offloads]
+        self._windows += opened
+        return opened
+
+    def namespace(self) -> dict[str, Any]:
+        """Return the names that an IPython session gets."""
+        import bluesky.plan_stubs as bps
+        import bluesky.plans as bp
+        import bluesky.preprocessors as bpp
+
+        return {
+            **vars(self.plans),
+            **self.devices,
+            "session": self,
+            "RE": self.RE,
+            "catalog": self.catalog,
+            "db": self.db,
+            "sd": self.sd,
+            "bec": self.bec,
+            "bp": bp,
+            "bps": bps,
+            "bpp": bpp,
+            "live": self.live,
+            "analyses": self.analyses,
+        }
+
+    def safe(self) -> None:
+        """Blank the beam and stop whatever moves."""
+        for device in self.devices.values():
+            stop = getattr(device, "stop", None)
+            if callable(stop):
+                stop()
+
+    def close(self) -> None:
+        """Leave the beam blanked, work off the analyses and the store, and let go."""
+        global _active
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        self.safe()
+        for offload in self.offloads.values():
+            offload.close()
+        self.archive.close()
+        if _active is not None and _active() is self:
+            _active = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def open(  # noqa: A001  fb.open is the name that people type
+    profile: str | Path | Profile,
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    warm: bool = True,
+    **metadata: Any,
+) -> Session:
+    """Open a session.
+
+    Parameters
+    ----------
+    profile : str, Path or Profile
+        Name of an installed profile, or a ``.toml`` file.
+    directory : path, optional
+        Of the archive; else FLYBACK_DIRECTORY, else ``flyback-data`` in the home folder.
+    settings : mapping, optional
+        ``{"ptychography.rpie_alpha": 0.1}``: settings of analyses changed for this session.
+    progress : bool
+        Draw a progress bar for each run.
+    warm : bool
+        Compile the kernels now, in the background, rather than under the first frame.
+    **metadata
+        For every start document of this session, such as ``sample="DyScO3 lamella"``.
+
+    Raises
+    ------
+    ProfileError, PluginError, SettingError
+        For what the profile says wrong; before anything is opened.
+    ArchiveError, CatalogError
+        If the store cannot be opened.
+    """
+    global _active
+    chosen = profile if isinstance(profile, Profile) else read_profile(profile)
+    if settings:
+        chosen = chosen.with_settings(settings)
+    archive = Archive(directory, store_uri=chosen.store_uri)
+    try:
+        session = Session(chosen, archive, progress=progress, metadata=metadata)
+    except BaseException:
+        archive.close()
+        raise
+    if warm:
+        _warm(session)
+    _active = weakref.ref(session)
+    return session
+
+
+def active() -> Session | None:
+    """Return the session that was opened last and is still open."""
+    return _active() if _active is not None else None
+
+
+def uid_of(run: Any) -> str:
+    """Return the uid of a run given as a uid, a start document or a catalogue entry."""
+    if isinstance(run, str):
+        return run
+    metadata = getattr(run, "metadata", run)
+    start = metadata.get("start", metadata)
+    return str(start["uid"])
+
+
+def _warm(session: Session) -> None:
+    """Compile kernels for what this session's analyses need."""
+
+
+def _has_display() -> bool:
+    """Whether matplotlib can open windows here."""
+    import matplotlib as mpl
+
+    interactive = {name.lower() for name in mpl.backends.backend_registry.list_builtin(1)}
+    return str(mpl.rcParams["backend"]).lower() in interactive
