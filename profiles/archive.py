@@ -150,3 +150,9 @@ class Archive:
         self.writer.close()
         self.recorder.close()
         self.catalog.close()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

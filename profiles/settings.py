@@ -24,15 +24,21 @@ def parse_setting(text: str) -> tuple[str, Any]:
     key, value = key.strip(), value.strip()
     if not equals or not key:
         raise SettingError(f"--set takes KEY=VALUE, such as energy_kev=80, got {text!r}")
+    return key, _value(value)
+
+
+def _value(text: str) -> Any:
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
+        table = tomllib.loads(f"value = {text}")
+        if list(table) == ["value"]:  # a line break could smuggle in more keys
+            return table["value"]
     except tomllib.TOMLDecodeError:
-        lowered = value.lower()
-        if lowered in {"true", "false"}:
-            return key, lowered == "true"
-        if "," in value:
-            return key, [parse_setting(f"x={part}")[1] for part in value.split(",")]
-        return key, value
+        pass
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    if "," in text:
+        return [_value(part.strip()) for part in text.split(",")]
+    return text
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
