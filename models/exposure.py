@@ -111,9 +111,7 @@ def revisit_interval(
     """
     chosen = np.unique(np.linspace(0, len(positions) - 1, min(places, len(positions))).astype(int))
     tree = cKDTree(positions)
-    gaps = [
-        np.diff(np.sort(visits)) for visits in tree.query_ball_point(positions[chosen], radius)
-    ]
+    gaps = [np.diff(np.sort(visits)) for visits in tree.query_ball_point(positions[chosen], radius)]
     away = np.concatenate(gaps) if gaps else np.empty(0)
     away = away[away > 1]
     return float(np.median(away)) * dwell_s if away.size else None

@@ -367,7 +367,9 @@ class Points(Trajectory):
         try:
             listed = np.array(self.listed, dtype=float)
         except (TypeError, ValueError):
-            raise TrajectoryError("positions must be an array of numbers of shape (n, 2).") from None
+            raise TrajectoryError(
+                "positions must be an array of numbers of shape (n, 2)."
+            ) from None
         if listed.size == 0:
             raise TrajectoryError("a trajectory needs at least one point.")
         if listed.ndim != 2 or listed.shape[1] != 2:
@@ -397,8 +399,7 @@ class Points(Trajectory):
 
 
 KINDS: dict[str, type[Trajectory]] = {
-    kind.type: kind
-    for kind in (Raster, Serpentine, Archimedean, Fermat, Multipass, Random, Points)
+    kind.type: kind for kind in (Raster, Serpentine, Archimedean, Fermat, Multipass, Random, Points)
 }
 
 

@@ -1,0 +1,100 @@
+"""What every plan should have: a blanked beam at its end, a limit of the dose, the column's state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.protocols import Movable
+from bluesky.utils import Msg, MsgGenerator, make_decorator
+
+
+class DoseExceededError(ValueError):
+    """A run would give the specimen more than its budget."""
+
+
+def beam_blanked_finally_wrapper(plan: MsgGenerator[Any], blanker: Movable) -> MsgGenerator[Any]:
+    """Blank the beam however the plan ends.
+
+    The blanker is touched at the beginning, so that the RunEngine stops it, and thereby blanks,
+    even where a plan gets no chance to clean up (`RE.halt`).
+
+    Parameters
+    ----------
+    plan : generator of Msg
+    blanker : Blanker
+    """
+
+    def guarded() -> MsgGenerator[Any]:
+        yield from bps.mv(blanker, "closed")
+        return (yield from plan)
+
+    def blank() -> MsgGenerator[None]:
+        yield from bps.mv(blanker, "closed")
+
+    return (yield from bpp.finalize_wrapper(guarded(), blank))
+
+
+def dose_budget_wrapper(plan: MsgGenerator[Any], budget_e_per_a2: float) -> MsgGenerator[Any]:
+    """Refuse to open a run that would take the summed dose over a budget.
+
+    The dose is what the runs' start documents state; a run that does not know its dose is
+    refused, since it could not be counted.
+
+    Parameters
+    ----------
+    plan : generator of Msg
+    budget_e_per_a2 : float, electrons per square angstrom
+        For all runs of the plan together, each counted with its mean over the scanned area.
+
+    Raises
+    ------
+    DoseExceededError
+        Before the run is opened.
+    """
+    if not budget_e_per_a2 > 0:
+        raise ValueError(f"a dose budget must be positive, not {budget_e_per_a2!r} e/A2.")
+    spent = 0.0
+
+    def look(msg: Msg) -> Msg:
+        nonlocal spent
+        if msg.command == "open_run" and "trajectory" in msg.kwargs:
+            dose = msg.kwargs.get("dose_e_per_a2")
+            if dose is None:
+                raise DoseExceededError(
+                    "this run does not know its dose, so it cannot be counted against the budget; "
+                    "set the column's beam_current_pa."
+                )
+            if spent + dose > budget_e_per_a2:
+                raise DoseExceededError(
+                    f"this run would give {dose:.4g} e/A2 after {spent:.4g} e/A2, more than the "
+                    f"budget of {budget_e_per_a2:.4g} e/A2; use a larger step or a shorter dwell."
+                )
+            spent += dose
+        return msg
+
+    return (yield from bpp.msg_mutator(plan, look))
+
+
+def column_into_start_wrapper(plan: MsgGenerator[Any], column: Any) -> MsgGenerator[Any]:
+    """Put the column's settings into each run's start document; what the plan states, wins.
+
+    Parameters
+    ----------
+    plan : generator of Msg
+    column : Column
+        Anything with ``metadata()``.
+    """
+
+    def insert(msg: Msg) -> Msg:
+        if msg.command == "open_run":
+            return msg._replace(kwargs={**column.metadata(), **msg.kwargs})
+        return msg
+
+    return (yield from bpp.msg_mutator(plan, insert))
+
+
+beam_blanked_finally = make_decorator(beam_blanked_finally_wrapper)
+dose_budget = make_decorator(dose_budget_wrapper)
+column_into_start = make_decorator(column_into_start_wrapper)

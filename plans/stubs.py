@@ -1,0 +1,103 @@
+"""Pieces of plans: the fly scan of a camera along a path of the beam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.protocols import Flyable
+from bluesky.utils import MsgGenerator, short_uid
+
+_FLUSH_PERIOD_S = 0.02
+
+
+def open_beam(scan_coils: Any) -> MsgGenerator[None]:
+    """Let the beam through where the coils have a blanker.
+
+    Parameters
+    ----------
+    scan_coils : ScanCoils
+    """
+    blanker = getattr(scan_coils, "blanker", None)
+    if blanker is not None:
+        yield from bps.mv(blanker, "open")
+
+
+def blank_beam(scan_coils: Any) -> MsgGenerator[None]:
+    """Blank the beam where the coils have a blanker.
+
+    Parameters
+    ----------
+    scan_coils : ScanCoils
+    """
+    blanker = getattr(scan_coils, "blanker", None)
+    if blanker is not None:
+        yield from bps.mv(blanker, "closed")
+
+
+def fly(
+    detectors: Sequence[Flyable],
+    scan_coils: Any,
+    trajectory: Mapping[str, Any],
+    *,
+    dwell_ms: float,
+    declare: bool = True,
+    flush_period_s: float = _FLUSH_PERIOD_S,
+) -> MsgGenerator[None]:
+    """Follow a path once, inside an open run, with staged devices.
+
+    The cameras share the stream `primary`; the coils have a stream of their own name. A pause
+    holds the beam and resumes at the next point: nothing is played again across `kickoff`.
+
+    Parameters
+    ----------
+    detectors : sequence of PixelDetector
+    scan_coils : ScanCoils
+    trajectory : mapping
+        As of `Trajectory.to_dict`.
+    dwell_ms : float, ms
+    declare : bool
+        False when the run's streams were declared by an earlier call.
+    flush_period_s : float, s
+        Documents are made so often.
+    """
+    n_frames = int(trajectory["n_points"])
+    task = {"n_frames": n_frames, "exposure_s": dwell_ms * 1e-3, "trigger": "external"}
+    group = short_uid("prepare")
+    for detector in detectors:
+        yield from bps.prepare(detector, task, group=group, wait=False)
+    path = {"trajectory": trajectory, "dwell_ms": dwell_ms}
+    yield from bps.prepare(scan_coils, path, group=group, wait=False)
+    yield from bps.wait(group=group)
+    if declare:
+        yield from bps.declare_stream(*detectors, name="primary", collect=True)
+        yield from bps.declare_stream(scan_coils, name=scan_coils.name, collect=True)
+
+    def collect() -> MsgGenerator[None]:
+        yield from bps.collect(scan_coils, name=scan_coils.name, return_payload=False)
+        yield from bps.collect(*detectors, name="primary", return_payload=False)
+
+    def go() -> MsgGenerator[None]:
+        yield from open_beam(scan_coils)
+        # cameras first: they must wait for the coils, not the coils for them
+        yield from bps.kickoff_all(*detectors, wait=True)
+        yield from bps.kickoff_all(scan_coils, wait=True)
+        completing = short_uid("complete")
+        yield from bps.complete_all(*detectors, scan_coils, group=completing, wait=False)
+        done = False
+        while not done:
+            done = yield from bps.wait(
+                group=completing, timeout=flush_period_s, error_on_timeout=False
+            )
+            yield from collect()
+
+    def tidy() -> MsgGenerator[None]:
+        yield from blank_beam(scan_coils)
+        for device in (scan_coils, *detectors):
+            yield from bps.stop(device)
+        # what came after the last look is on disk and belongs to the run
+        yield from collect()
+
+    yield from bpp.rewindable_wrapper(bpp.finalize_wrapper(go(), tidy), False)
