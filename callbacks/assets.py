@@ -89,8 +89,8 @@ class AssetReader:
     def _file(self, path: Path) -> h5py.File:
         if path not in self._files:
             try:
-                self._files[path] = h5py.File(path, "r", libver="latest", swmr=True, locking=False)
+                self._files[path] = h5py.File(path, "r", libver="latest", swmr=True)
             except (OSError, ValueError):
                 # a file that was not written for single-writer-multiple-readers
-                self._files[path] = h5py.File(path, "r", locking=False)
+                self._files[path] = h5py.File(path, "r")
         return self._files[path]

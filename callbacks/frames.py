@@ -93,7 +93,7 @@ class FrameSource:
         self._frames_key: str | None = None
         self._seq_start: list[tuple[int, int]] = []
         self._index = np.empty(0, np.int64)
-        self._corrections = Corrections()
+        self._corrections: Corrections | None = None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> Iterator[Batch]:
         """Take in one document and yield the batches that it completes."""
@@ -166,7 +166,7 @@ class FrameSource:
         available = min(column.length for column in self._columns.values())
         if available <= done:
             return
-        index_key = self._frames_key.removesuffix(FRAMES) + INDEX  # type: ignore[union-attr]
+        index_key = (self._frames_key or "").removesuffix(FRAMES) + INDEX
         if index_key in self._columns:
             new = self._read(index_key, done, available).astype(np.int64)
         else:
@@ -193,30 +193,29 @@ class FrameSource:
         return None
 
     def _batch(self, start: int, stop: int) -> Batch:
-        frames = self._frames(start, stop)
+        key = self._frames_key or ""
+        frames = self._read(key, start, stop)
+        if self._corrections is None:
+            first, _, _ = next(self._columns[key].locate(start, stop))
+            self._corrections = self._assets.corrections(first)
         index = self._index[start:stop]
         coordinates = self._positions.lookup(index)
         for values in coordinates.values():
             self.unplaced += int(np.isnan(values).any(axis=1).sum())
-        time_key = self._frames_key.removesuffix(FRAMES) + TIME  # type: ignore[union-attr]
+        time_key = key.removesuffix(FRAMES) + TIME
         if time_key in self._columns:
             coordinates["time_s"] = self._read(time_key, start, stop)
         self.frames_read = stop
         return Batch(frames, index, coordinates, self._corrections)
 
-    def _frames(self, start: int, stop: int) -> np.ndarray:
-        parts = []
-        for resource, a, b in self._columns[self._frames_key].locate(start, stop):  # type: ignore[index]
-            block = None
-            for ring in self.rings:
-                block = ring.read(resource, a, b)
-                if block is not None:
-                    break
-            if not self._corrections:
-                self._corrections = self._assets.corrections(resource)
-            parts.append(self._assets.read(resource, a, b) if block is None else block)
+    def _read(self, key: str, start: int, stop: int) -> np.ndarray:
+        parts = [self._rows(*piece) for piece in self._columns[key].locate(start, stop)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _read(self, key: str, start: int, stop: int) -> np.ndarray:
-        parts = [self._assets.read(*piece) for piece in self._columns[key].locate(start, stop)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def _rows(self, resource: str, start: int, stop: int) -> np.ndarray:
+        """Return announced rows: from a ring that still has them, else from the file."""
+        for ring in self.rings:
+            rows = ring.read(resource, start, stop)
+            if rows is not None:
+                return rows
+        return self._assets.read(resource, start, stop)

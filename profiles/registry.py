@@ -120,19 +120,31 @@ def check_table(target: Any, table: Mapping[str, Any], *, what: str, given: int 
     SettingError
         For an unknown or a missing key.
     """
-    parameters = list(inspect.signature(target).parameters.values())[given:]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        extra = getattr(target, "also_accepts", None)
-        if extra is None:
-            return
-    else:
-        extra = ()
-    keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    named = [p for p in parameters if p.kind in keyword]
-    known = [p.name for p in named] + list(extra)
+    named = _named(target)[given:]
+    known = [p.name for p in named] + list(getattr(target, "also_accepts", ()))
     for key in table:
         if key not in known:
             raise SettingError(unknown(f"setting of {what}", key, known))
-    missing = [p.name for p in named if p.default is p.empty and p.name not in table]
+    # of a class, only its own parameters: those of its bases it may fill itself
+    own = [p for p in list(inspect.signature(target).parameters.values())[given:] if p in named]
+    missing = [p.name for p in own if p.default is p.empty and p.name not in table]
     if missing:
         raise SettingError(f"{what} needs {', '.join(missing)}: add it to its table in the profile")
+
+
+def _named(target: Any) -> list[inspect.Parameter]:
+    """Return the named parameters of a callable; of a class, those of its bases too."""
+    keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    if not inspect.isclass(target):
+        return [p for p in inspect.signature(target).parameters.values() if p.kind in keyword]
+    found: dict[str, inspect.Parameter] = {}
+    for base in target.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = list(inspect.signature(base.__init__).parameters.values())
+        for p in parameters[1:]:
+            if p.kind in keyword:
+                found.setdefault(p.name, p)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break  # this one takes nothing that it does not name
+    return list(found.values())

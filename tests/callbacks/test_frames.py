@@ -73,18 +73,25 @@ def test_frames_without_a_position_come_at_the_end_as_nan(files):
 
 
 class Ring:
-    def __init__(self, holds):
-        self.holds, self.asked = holds, 0
+    """Holds frames that differ by one from those in the file, or nothing."""
+
+    def __init__(self, holds, resource_uid):
+        self.holds, self.resource_uid, self.asked = holds, resource_uid, 0
 
     def read(self, resource_uid, start, stop):
         self.asked += 1
-        return FRAMES[start:stop] + np.uint16(1) if self.holds else None
+        if self.holds and resource_uid == self.resource_uid:
+            return FRAMES[start:stop] + np.uint16(1)
+        return None
 
 
 def test_the_ring_is_asked_first_and_the_file_answers_after(files):
     docs = fly_documents(files, FRAMES, POSITIONS)
+    frames_resource = next(
+        d["uid"] for n, d in docs if n == "stream_resource" and d["data_key"] == "camera_frames"
+    )
     for holds in (True, False):
-        ring = Ring(holds)
+        ring = Ring(holds, frames_resource)
         batches = feed(FrameSource({}, [ring]), docs)
         np.testing.assert_array_equal(np.concatenate([b.frames for b in batches]), FRAMES + holds)
         assert ring.asked > 0

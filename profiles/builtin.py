@@ -1,0 +1,10 @@
+"""The profiles that come with flyback: their TOML files lie beside this module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+SIM_MICROSCOPE = _HERE / "sim_microscope.toml"
+RECORDED = _HERE / "recorded.toml"

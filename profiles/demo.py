@@ -1,0 +1,105 @@
+"""``flyback demo``: one scan from the beam to the catalogue, live, and back again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..callbacks.growth import GrowthStrip
+from ..models.base import Quantity
+from .commands import execute
+from .registry import SettingError, unknown
+from .replay import replay
+from .report import Report
+from .session import Session
+from .session import open as open_session
+
+DEMOS = ("microscope",)
+FIELD_NM, STEP_NM, DWELL_MS = 2.0, 0.03, 0.5
+
+
+def run_demo(
+    what: str = "microscope",
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    say: Callable[[str], None] = print,
+) -> Report:
+    """Scan simulated DyScO3 by raster and by spiral, reconstruct live, store, replay one.
+
+    Parameters
+    ----------
+    what : str
+        Which demonstration.
+    directory : path, optional
+        Of the archive.
+    say : callable (str)
+        Takes each line of the story.
+
+    Raises
+    ------
+    SettingError
+        If there is no such demonstration.
+    """
+    if what not in DEMOS:
+        raise SettingError(unknown("demonstration", what, list(DEMOS)))
+    report = Report()
+    say("opening the simulated microscope (the first time, kernels are compiled)")
+    with open_session("sim_microscope", directory, sample="DyScO3, simulated") as session:
+        say(f"archive: {session.archive.layout.root}")
+        growth = GrowthStrip("object_phase")
+        session.live.ptychography.watchers.append(growth)
+        scan = {"fov_nm": FIELD_NM, "step_nm": STEP_NM, "dwell_ms": DWELL_MS}
+        say(f"raster over {FIELD_NM:g} nm in steps of {STEP_NM:g} nm, reconstructing as it goes")
+        first = execute(session, session.plans.raster([session.camera], session.scan_coils, **scan), report)
+        strip = growth.save(session.pictures.directory / "phase-growing.png")
+        say("the same field on an Archimedean spiral")
+        execute(session, session.plans.spiral([session.camera], session.scan_coils, **scan), report)
+        report.pictures += [strip] if strip is not None else []
+        if not report.failed:
+            say("replaying the raster from the catalogue")
+            _replay_and_compare(session, report, first)
+    report.close()
+    say(f"{report.seconds:.1f} s; look at them: flyback ls, flyback show last")
+    return report
+
+
+def _replay_and_compare(session: Session, report: Report, live: list[Any]) -> None:
+    comparisons: list[dict[str, Any]] = []
+    for callback in live:
+        name = callback.publisher.start["analysis"]
+        again = replay(callback.start["uid"], name, session=session)
+        report.add_analyses([again.callback])
+        comparisons += compare(name, callback.final, again.result)
+    report.extra["replay_equal"] = all(row["equal"] for row in comparisons)
+    report.extra["comparisons"] = comparisons
+
+
+def compare(
+    name: str, live: Mapping[str, Quantity], again: Mapping[str, Quantity]
+) -> list[dict[str, Any]]:
+    """Compare two results bit by bit.
+
+    Returns
+    -------
+    list of dict
+        ``analysis``, ``key``, ``equal`` and ``max_abs_difference`` (None for texts and for
+        quantities of different shapes).
+    """
+    rows = []
+    for key in sorted(set(live) | set(again)):
+        equal, difference = False, None
+        if key in live and key in again:
+            a, b = np.asarray(live[key].value), np.asarray(again[key].value)
+            if a.dtype.kind in "US":
+                equal = np.array_equal(a, b)
+            elif a.shape == b.shape and a.dtype == b.dtype:
+                equal = np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+                apart = np.abs(a.astype(complex) - b.astype(complex))
+                difference = float(np.nanmax(apart, initial=0.0)) if apart.size else 0.0
+        rows.append(
+            {"analysis": name, "key": key, "equal": bool(equal), "max_abs_difference": difference}
+        )
+    return rows
