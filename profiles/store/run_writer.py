@@ -1,0 +1,78 @@
+"""One run into the catalogue, document by document, written when `flush` says so.
+
+Built on the upstream writer, which writes by count only: a slow scan would stay invisible until it
+stops. The one module that touches private names of bluesky-tiled-plugins (pinned to 2.0.x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# Never reached: `flush` decides when rows and frames are written.
+_NEVER = 1 << 62
+
+ASSETS_KEY = "assets"
+
+
+class RunWriter:
+    """Write one run.
+
+    Parameters
+    ----------
+    container : tiled client
+        In which the run is made.
+    """
+
+    def __init__(self, container: Any) -> None:
+        from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer, _RunWriter
+
+        # Arrays never go into the tables: short ones would come back as text.
+        self._writer = _RunWriter(
+            container.include_data_sources(), batch_size=_NEVER, max_array_size=0
+        )
+        self._normalizer = RunNormalizer()
+        self._normalizer.subscribe(self._writer)
+        self._assets: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take one document; start, descriptor and stop are written at once."""
+        if name in {"stream_resource", "stream_datum"}:
+            self._note(name, doc)
+        if name == "stop":
+            self.flush()
+            self._write_assets()
+        # The normaliser copies each document before it changes anything.
+        self._normalizer(name, doc)
+
+    def flush(self) -> None:
+        """Write the rows and frames that were announced since the last time."""
+        writer = self._writer
+        for stream, rows in writer._internal_data_cache.items():  # noqa: SLF001
+            if rows:
+                writer._write_internal_data(rows, desc_node=writer._desc_nodes[stream])  # noqa: SLF001
+                rows.clear()
+        while writer._external_data_cache:  # noqa: SLF001
+            _, datum = writer._external_data_cache.popitem()  # noqa: SLF001
+            writer._write_external_data(datum)  # noqa: SLF001
+
+    def _note(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Keep what the catalogue does not: where each frame of each file belongs."""
+        if name == "stream_resource":
+            keys = ("data_key", "mimetype", "uri", "parameters")
+            self._assets[doc["uid"]] = {key: doc[key] for key in keys} | {"ranges": []}
+            return
+        indices, seq_nums = doc["indices"], doc["seq_nums"]
+        new = [indices["start"], indices["stop"], seq_nums["start"], seq_nums["stop"]]
+        asset = self._assets.get(doc["stream_resource"], {"ranges": []})
+        asset["descriptor"] = doc["descriptor"]
+        ranges = asset["ranges"]
+        if ranges and ranges[-1][1] == new[0] and ranges[-1][3] == new[2]:
+            ranges[-1][1], ranges[-1][3] = new[1], new[3]
+        else:
+            ranges.append(new)
+
+    def _write_assets(self) -> None:
+        assets = {uid: asset for uid, asset in self._assets.items() if asset["ranges"]}
+        if assets and self._writer.root_node is not None:
+            self._writer.root_node.update_metadata({ASSETS_KEY: assets}, drop_revision=True)

@@ -1,0 +1,203 @@
+"""The store writer: documents into the catalogue on a thread of its own.
+
+The RunEngine only queues a reference. What was announced is written twice a second. A run that
+cannot be written (the server is away, the queue is full) is given up at once, taken out of the
+catalogue when it has stopped and fed again from its journal: nothing waits and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from ...callbacks.record import RunIndex, journal_path, read_journal
+from .catalog import Catalog
+from .feeding import feed
+from .run_writer import RunWriter
+
+FLUSH_PERIOD_S = 0.5
+CAPACITY = 50_000
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
+
+logger = logging.getLogger(__name__)
+
+
+class StoreWriter:
+    """Write every run into the catalogue, raw and derived ones each into their container.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    journal : path, optional
+        Folder of the journals, from which a run that failed is fed again.
+    capacity : int
+        Most documents that may wait.
+
+    Attributes
+    ----------
+    problems : dict of uid to str
+        Runs that are not whole in the catalogue, and why. A run leaves it when it has been fed
+        again.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        capacity: int = CAPACITY,
+    ) -> None:
+        self.problems: dict[str, str] = {}
+        self._catalog = catalog
+        self._journal = Path(journal) if journal is not None else None
+        self._capacity = capacity
+        self._index = RunIndex()
+        self._waiting: deque[tuple[str, str, Mapping[str, Any]]] = deque()
+        self._changed = threading.Condition()
+        self._runs: dict[str, RunWriter] = {}
+        self._stopped: set[str] = set()
+        self._retry_at, self._retry_s = 0.0, FIRST_RETRY_S
+        self._closing = self._stop_waits = False
+        self._asked = self._answered = 0
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Queue one document; never waits and never raises for the store's sake."""
+        with self._changed:
+            for run in self._index.of(name, doc):
+                if run in self.problems and name != "stop":
+                    continue
+                if len(self._waiting) >= self._capacity and name != "stop":
+                    self.problems[run] = "more documents came than could be written"
+                    continue
+                self._waiting.append((run, name, doc))
+                if name == "stop":
+                    self._index.forget(run)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="store", daemon=True)
+                self._thread.start()
+            # The thread wakes twice a second by itself; a stop shall be seen at once.
+            if name == "stop":
+                self._stop_waits = True
+                self._changed.notify_all()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until everything queued so far is written or given up.
+
+        Returns
+        -------
+        bool
+            True if every run that was given is whole in the catalogue.
+
+        Raises
+        ------
+        TimeoutError
+            If that takes longer than `timeout_s`.
+        """
+        with self._changed:
+            if self._thread is not None:
+                self._asked += 1
+                mine = self._asked
+                self._changed.notify_all()
+                if not self._changed.wait_for(lambda: self._answered >= mine, timeout_s):
+                    raise TimeoutError(f"the store still writes after {timeout_s} s")
+            return not self.problems
+
+    def close(self) -> None:
+        """Write what waits, try once more what failed, and end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._is_urgent, FLUSH_PERIOD_S)
+                batch = list(self._waiting)
+                self._waiting.clear()
+                self._stop_waits = False
+                asked, closing = self._asked, self._closing
+            self._write(batch)
+            self._feed_again(now=closing or asked > self._answered)
+            with self._changed:
+                self._answered = asked
+                self._changed.notify_all()
+                if closing and not self._waiting:
+                    return
+
+    def _is_urgent(self) -> bool:
+        return self._closing or self._stop_waits or self._asked > self._answered
+
+    def _write(self, batch: list[tuple[str, str, Mapping[str, Any]]]) -> None:
+        """Write documents; what fails fails for one run only."""
+        away = not self._catalog.is_reachable()
+        for run, name, doc in batch:
+            if away:
+                self._give_up(run, f"{self._catalog.name} did not answer")
+            elif run not in self.problems:
+                self._attempt(run, self._take, run, name, doc)
+            if name == "stop":
+                self._runs.pop(run, None)
+                if run in self.problems:
+                    self._stopped.add(run)
+        for run, writer in list(self._runs.items()):
+            if away:
+                self._give_up(run, f"{self._catalog.name} did not answer")
+            else:
+                self._attempt(run, writer.flush)
+
+    def _take(self, run: str, name: str, doc: Mapping[str, Any]) -> None:
+        if name == "start":
+            self._runs[run] = RunWriter(self._catalog.container_of(doc))
+        self._runs[run](name, doc)
+
+    def _attempt(self, run: str, action: Callable[..., None], *args: Any) -> None:
+        try:
+            action(*args)
+        # Whatever it is, it may not reach the acquisition: the journal has the run.
+        except Exception as error:
+            self._give_up(run, f"{type(error).__name__}: {error}")
+
+    def _give_up(self, run: str, reason: str) -> None:
+        self._runs.pop(run, None)
+        if run not in self.problems:
+            logger.warning("the run %s is not whole in the catalogue yet: %s", run, reason)
+        self.problems[run] = reason
+
+    def _feed_again(self, *, now: bool) -> None:
+        """Feed what failed and has stopped from its journal, ever more rarely while it fails."""
+        if not self._stopped or not (now or time.monotonic() >= self._retry_at):
+            return
+        if self._journal is None or not self._catalog.is_reachable():
+            self._postpone()
+            return
+        for run in list(self._stopped):
+            try:
+                with read_journal(journal_path(self._journal, run)) as documents:
+                    feed(self._catalog, documents)
+            except Exception as error:
+                self.problems[run] = f"{type(error).__name__}: {error}"
+                self._postpone()
+            else:
+                self._stopped.discard(run)
+                self.problems.pop(run, None)
+                self._retry_s = FIRST_RETRY_S
+
+    def _postpone(self) -> None:
+        self._retry_at = time.monotonic() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
