@@ -10,6 +10,7 @@ however the scan was cut into calls.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def simulate_frames(
         )
 
     cuts = np.linspace(0, n, max(1, workers) + 1).astype(int)
-    parts = [(int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b > a]
+    parts = [(int(a), int(b)) for a, b in pairwise(cuts) if b > a]
     if len(parts) <= 1:
         run(0, n)
     else:

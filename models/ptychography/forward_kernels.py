@@ -31,7 +31,7 @@ def _uniform(state):
 
 @njit(nogil=True, cache=True)
 def _poisson_large(mean, state):
-    """Transformed rejection with squeeze (Hoermann, Insurance: Math. & Econ. 12, 39 (1993))."""
+    """Draw by transformed rejection (Hoermann, Insurance: Math. & Econ. 12, 39 (1993))."""
     root, log_mean = math.sqrt(mean), math.log(mean)
     b = 0.931 + 2.53 * root
     a = -0.059 + 0.02483 * b
@@ -162,6 +162,7 @@ def _count(intensity, noise, ceiling, state, out):
 
 
 def ceiling_of(dtype: np.dtype) -> float:
+    """Return the largest count that a number format holds."""
     return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else np.inf
 
 

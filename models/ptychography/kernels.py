@@ -1,0 +1,305 @@
+"""Kernels of both reconstructions: numba, numpy and an FFT, single-threaded, without the GIL."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from rocket_fft import c2c
+
+_FAST = {"contract", "nsz", "arcp", "reassoc"}
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def bin_box(frame, y0, x0, size, grid, row):
+    """Sum a box of a frame into super-pixels.
+
+    Parameters
+    ----------
+    frame : (h, w) any real dtype
+    y0, x0 : int
+        Corner of the box.
+    size : int
+        Detector pixels along a super-pixel.
+    grid : (ny, nx) float32
+        Filled.
+    row : (nx * size,) float32
+        Work space.
+    """
+    ny, nx = grid.shape
+    for j in range(ny):
+        row[:] = 0
+        for r in range(size):
+            line = frame[y0 + j * size + r, x0 : x0 + nx * size]
+            for x in range(nx * size):
+                row[x] += np.float32(line[x])
+        for i in range(nx):
+            total = np.float32(0)
+            for r in range(size):
+                total += row[i * size + r]
+            grid[j, i] = total
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def splat(frames, y0, x0, size, box, keep, positions, canvas, weight):
+    """Bin the bright field of each frame and spread it over the four nearest canvas pixels.
+
+    Positions are rounded to 1/16 pixel: the weights are then multiples of 1/256, sums of counts
+    are exact in float32, and the order in which frames arrive cannot matter.
+
+    Parameters
+    ----------
+    frames : (n, h, w) any real dtype
+    y0, x0, size : int
+        Corner of the box and detector pixels along a super-pixel.
+    box : (2,) int64
+        Super-pixels along y and x.
+    keep : (K,) int64
+        Flat indices of the super-pixels in the bright field.
+    positions : (n, 2) float64, canvas pixels
+    canvas : (Y, X, K) float32, in place
+    weight : (Y, X) float32, in place
+    """
+    grid = np.empty((box[0], box[1]), np.float32)
+    row = np.empty(box[1] * size, np.float32)
+    flat = grid.reshape(-1)
+    vector = np.empty(keep.shape[0], np.float32)
+    for f in range(frames.shape[0]):
+        bin_box(frames[f], y0, x0, size, grid, row)
+        for k in range(keep.shape[0]):
+            vector[k] = flat[keep[k]]
+        sy = math.floor(positions[f, 0] * 16 + 0.5)
+        sx = math.floor(positions[f, 1] * 16 + 0.5)
+        for dy in range(2):
+            wy = sy & 15 if dy else 16 - (sy & 15)
+            for dx in range(2):
+                wx = sx & 15 if dx else 16 - (sx & 15)
+                if wy * wx == 0:
+                    continue
+                w = np.float32(wy * wx) / np.float32(256)
+                target = canvas[(sy >> 4) + dy, (sx >> 4) + dx]
+                weight[(sy >> 4) + dy, (sx >> 4) + dx] += w
+                for k in range(target.shape[0]):
+                    target[k] += w * vector[k]
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def normalise(canvas, weight, mean, out):
+    """Fill `out` with the canvas per unit of weight, less the mean; zero where nothing is.
+
+    Parameters
+    ----------
+    canvas, out : (Y, X, K) float32
+    weight : (Y, X) float32
+    mean : (K,) float32
+    """
+    for y in range(canvas.shape[0]):
+        for x in range(canvas.shape[1]):
+            if weight[y, x] > np.float32(1e-3):
+                scale = np.float32(1) / weight[y, x]
+                for k in range(canvas.shape[2]):
+                    out[y, x, k] = canvas[y, x, k] * scale - mean[k]
+            else:
+                out[y, x, :] = 0
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
+def _look_up(table, y, x):
+    """Interpolate a table bilinearly; zero outside."""
+    iy, ix = math.floor(y), math.floor(x)
+    zero = table[0, 0]
+    if iy < 0 or ix < 0 or iy >= table.shape[0] - 1 or ix >= table.shape[1] - 1:
+        return zero
+    fy, fx = np.float32(y - iy), np.float32(x - ix)
+    top = table[iy, ix] + fx * (table[iy, ix + 1] - table[iy, ix])
+    bottom = table[iy + 1, ix] + fx * (table[iy + 1, ix + 1] - table[iy + 1, ix])
+    return top + fy * (bottom - top)
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def overlap_function(table, origin, oversampling, centres, size, stride, good, shifts, out):
+    """Fill G, the interference of the two side bands with the central disk, for every Q.
+
+    ``G_Q(k) = conj(A(k)) A(k - Q) - A(k) conj(A(k + Q))`` (Rodenburg, McCallum & Nellist,
+    Ultramicroscopy 48, 304 (1993)), summed over the good pixels of each super-pixel.
+
+    Parameters
+    ----------
+    table : (ty, tx) complex64 or float32
+        The aperture, `oversampling` samples a detector pixel; its border is zero.
+    origin : (2,) float64
+        Table index of the optic axis.
+    oversampling : float
+    centres : (K, 2) float64, detector pixels from the optic axis
+        First pixel of each super-pixel.
+    size, stride : int
+        Pixels along a super-pixel, and every how many of them to sample.
+    good : (K, size, size) bool
+    shifts : (Y, X, 2) float64, detector pixels
+        Q in the detector's frame; NaN where it is beyond the transfer.
+    out : (Y, X, K) of the table's dtype
+    """
+    first = 0.5 * (stride - 1)
+    for y in range(shifts.shape[0]):
+        for x in range(shifts.shape[1]):
+            qy, qx = shifts[y, x, 0] * oversampling, shifts[y, x, 1] * oversampling
+            if math.isnan(qy):
+                out[y, x, :] = 0
+                continue
+            for k in range(centres.shape[0]):
+                total = table[0, 0] * np.float32(0)
+                for r in range(0, size, stride):
+                    ky = (centres[k, 0] + r + first) * oversampling + origin[0]
+                    for c in range(0, size, stride):
+                        if not good[k, r, c]:
+                            continue
+                        kx = (centres[k, 1] + c + first) * oversampling + origin[1]
+                        here = _look_up(table, ky, kx)
+                        minus = _look_up(table, ky - qy, kx - qx)
+                        plus = _look_up(table, ky + qy, kx + qx)
+                        total += np.conj(here) * minus - here * np.conj(plus)
+                out[y, x, k] = total * np.float32(stride * stride)
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def project(spectrum, overlap, weight, numerator, power):
+    """Project data on the overlap function: sums of ``w conj(G) F`` and of ``w |G|^2``.
+
+    Parameters
+    ----------
+    spectrum : (Y, X, K) complex64
+    overlap : (Y, X, K) complex64 or float32
+    weight : (K,) float32
+    numerator : (Y, X) complex64, filled
+    power : (Y, X) float32, filled
+    """
+    for y in range(spectrum.shape[0]):
+        for x in range(spectrum.shape[1]):
+            re, im, p = np.float32(0), np.float32(0), np.float32(0)
+            for k in range(spectrum.shape[2]):
+                g, f = overlap[y, x, k], spectrum[y, x, k]
+                re += weight[k] * (g.real * f.real + g.imag * f.imag)
+                im += weight[k] * (g.real * f.imag - g.imag * f.real)
+                p += weight[k] * (g.real * g.real + g.imag * g.imag)
+            numerator[y, x] = complex(re, im)
+            power[y, x] = p
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _constrain(waves, amplitude, scale):
+    """Give the far field its measured amplitude; return the squared misfit.
+
+    A negative amplitude marks a pixel that was not measured; it keeps what the model says.
+    """
+    h, w = amplitude.shape
+    misfit = 0.0
+    for y in range(h):
+        line = np.float32(0)
+        for x in range(w):
+            intensity = np.float32(1e-12)
+            for m in range(waves.shape[0]):
+                z = waves[m, y, x]
+                intensity += z.real * z.real + z.imag * z.imag
+            modelled = np.sqrt(intensity)
+            a = amplitude[y, x]
+            target = a if a >= 0 else modelled
+            line += (modelled - target) * (modelled - target)
+            factor = scale * target / modelled
+            for m in range(waves.shape[0]):
+                z = waves[m, y, x]
+                waves[m, y, x] = complex(z.real * factor, z.imag * factor)
+        misfit += line
+    return misfit
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def sweep(obj, probe, step, amplitudes, order, corners, gradient, density):
+    """Run frames that share one sub-pixel shift through the ptychographic iterative engine.
+
+    rPIE's object update (Maiden, Johnson & Li, Optica 4, 736 (2017)) for mixed states (Thibault &
+    Menzel, Nature 494, 68 (2013)); the probe's gradient is gathered for one update afterwards.
+
+    Parameters
+    ----------
+    obj : (H, W) complex64, in place
+    probe : (modes, h, w) complex64
+        Already shifted by the sub-pixel part.
+    step : (h, w) float32
+        Weight of the object's update.
+    amplitudes : (n, h, w) float32
+        Square roots of counts, zero frequency at [0, 0]; negative where not measured.
+    order : (k,) int64
+        Which frames, in which order.
+    corners : (n, 2) int64
+    gradient : (modes, h, w) complex64, in place
+    density : (h, w) float32, in place
+        Sum of ``|obj|^2`` under the probe.
+
+    Returns
+    -------
+    float
+        Sum of squared differences of modelled and measured amplitudes.
+    """
+    modes, h, w = probe.shape
+    axes = np.array([0, 1])
+    waves = np.empty((modes, h, w), np.complex64)
+    scale = np.float32(1.0 / (h * w))
+    misfit = 0.0
+    for f in order:
+        cy, cx = corners[f, 0], corners[f, 1]
+        for m in range(modes):
+            for y in range(h):
+                for x in range(w):
+                    p, o = probe[m, y, x], obj[cy + y, cx + x]
+                    waves[m, y, x] = complex(
+                        p.real * o.real - p.imag * o.imag, p.real * o.imag + p.imag * o.real
+                    )
+            c2c(waves[m], waves[m], axes, True, 1.0, 1)
+        misfit += _constrain(waves, amplitudes[f], scale)
+        for m in range(modes):
+            c2c(waves[m], waves[m], axes, False, 1.0, 1)
+        _update(obj[cy : cy + h, cx : cx + w], probe, step, waves, gradient, density)
+    return misfit
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _update(obj, probe, step, waves, gradient, density):
+    for y in range(obj.shape[0]):
+        for x in range(obj.shape[1]):
+            o = obj[y, x]
+            dre, dim = np.float32(0), np.float32(0)
+            for m in range(probe.shape[0]):
+                p, z = probe[m, y, x], waves[m, y, x]
+                re = z.real - (p.real * o.real - p.imag * o.imag)
+                im = z.imag - (p.real * o.imag + p.imag * o.real)
+                dre += p.real * re + p.imag * im
+                dim += p.real * im - p.imag * re
+                g = gradient[m, y, x]
+                gradient[m, y, x] = complex(
+                    g.real + o.real * re + o.imag * im, g.imag + o.real * im - o.imag * re
+                )
+            density[y, x] += o.real * o.real + o.imag * o.imag
+            obj[y, x] = complex(o.real + step[y, x] * dre, o.imag + step[y, x] * dim)
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def to_amplitude(frames, good, out):
+    """Fill `out` with square roots of counts, zero frequency moved to [0, 0].
+
+    Parameters
+    ----------
+    frames : (n, h, w) any real dtype
+    good : (h, w) bool
+    out : (n, h, w) float32
+        -1 where a pixel is not good; negative counts become 0.
+    """
+    n, h, w = frames.shape
+    for f in range(n):
+        for y in range(h):
+            source = (y + h // 2) % h
+            for x in range(w):
+                column = (x + w // 2) % w
+                value = np.float32(frames[f, source, column])
+                root = np.sqrt(value) if value > 0 else np.float32(0)
+                out[f, y, x] = root if good[source, column] else np.float32(-1)

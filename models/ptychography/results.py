@@ -1,0 +1,196 @@
+"""What a reconstruction publishes, and the reasons not to trust it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.ndimage
+
+from ..base import Quantity
+from .geometry import turn
+
+if TYPE_CHECKING:
+    from .iterative import IterativePtychography
+
+MIN_FRAMES = 16
+MIN_OVERLAP = 0.6
+SETTLED = 0.03
+
+
+def shared_result(
+    obj: np.ndarray,
+    phase: np.ndarray,
+    pixel_m: np.ndarray,
+    probe: np.ndarray | None,
+    positions: np.ndarray,
+    scan_index: np.ndarray,
+    origin: np.ndarray,
+    units: str,
+    method: str,
+    fourier_error: float,
+    reasons: list[str],
+) -> dict[str, Quantity]:
+    """Return the quantities of any reconstruction.
+
+    Parameters
+    ----------
+    obj : (H, W) complex64
+        In the scan's frame of reference.
+    phase : (H, W) float32, rad
+    pixel_m : (2,) float64, m
+        Size of a pixel yx, NaN where unknown.
+    probe : (modes, h, w) complex64 or None
+        In the detector's frame of reference, centre at ``[h // 2, w // 2]``.
+    positions : (n, 2) float64, `units`
+    scan_index : (n,) int64
+    origin : (2,) float64, `units`
+        Position of the object's pixel [0, 0] in the scan.
+    units : {"m", "px"}
+    method : str
+    fourier_error : float
+    reasons : list of str
+        Why the result should not be trusted; empty where it may be.
+    """
+    quantities = {
+        "object": Quantity(obj, "", ("y", "x")),
+        "object_phase": Quantity(phase, "rad", ("y", "x")),
+        "object_pixel_m": Quantity(pixel_m, "m", ("yx",)),
+        f"object_origin_{units}": Quantity(origin, units, ("yx",)),
+        f"positions_{units}": Quantity(positions, units, ("frame", "yx")),
+        "scan_index": Quantity(scan_index, "", ("frame",)),
+        "fourier_error": Quantity(float(fourier_error)),
+        "method": Quantity(method),
+        "n_frames": Quantity(len(positions)),
+        "trust": Quantity(not reasons),
+        "trust_reasons": Quantity(reasons, "", ("reason",)),
+    }
+    if probe is not None:
+        quantities["probe"] = Quantity(probe, "", ("mode", "y", "x"))
+    return quantities
+
+
+def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
+    """Return the result of an iterative reconstruction.
+
+    ``fourier_error`` is ``sum (|model| - sqrt(counts))^2 / sum counts`` over the frames of the
+    last pass, taken just before each frame's update: a whole pass after `converge`, else the last
+    preview. The object is turned into the scan's frame; its phase is relative to its mean where
+    the beam has been.
+    """
+    obj, canvas = model.obj_, model.canvas_
+    assert obj is not None  # noqa: S101  (for the type checker)
+    assert canvas is not None  # noqa: S101
+    experiment = model.experiment
+    pixel_m = model.pixel_m
+    scale = np.ones(2) if experiment.units == "px" else pixel_m
+    index, given = model.frames_in_order()
+    rotation = experiment.scan_rotation_rad
+    obj, origin = _into_scan_frame(obj, canvas.origin_px * scale, scale, rotation)
+    probe = model.probe_
+    assert probe is not None  # noqa: S101
+    lit = _lit(obj.shape, given, origin, scale, probe)
+    mean = obj[lit].mean() if lit.any() else obj.mean()
+    obj = (obj * np.exp(-1j * np.angle(mean))).astype(np.complex64)
+    return shared_result(
+        obj,
+        np.angle(obj),
+        pixel_m,
+        probe,
+        given,
+        index,
+        origin,
+        experiment.units,
+        model.method,
+        model.errors_[-1] if model.errors_ else np.nan,
+        _reasons(model, given / scale, probe),
+    )
+
+
+def probe_diameter_px(probe: np.ndarray) -> float:
+    """Return the diameter of a disc of uniform light with the probe's root mean square radius.
+
+    The radius is taken over the pixels above 1 % of the peak, so that noise far out counts for
+    nothing.
+    """
+    intensity = (np.abs(probe) ** 2).sum(axis=0)
+    intensity = np.where(intensity > 0.01 * intensity.max(), intensity, 0)
+    intensity = intensity / intensity.sum()
+    y, x = np.indices(intensity.shape)
+    variance = (intensity * (y**2 + x**2)).sum()
+    variance -= (intensity * y).sum() ** 2 + (intensity * x).sum() ** 2
+    return float(2 * np.sqrt(2 * max(variance, 0.0)))
+
+
+def _lit(
+    shape: tuple[int, ...],
+    positions: np.ndarray,
+    origin: np.ndarray,
+    scale: np.ndarray,
+    probe: np.ndarray,
+) -> np.ndarray:
+    """Return where within a probe's radius of its centre the beam has been, (H, W) bool."""
+    pixels = np.rint((positions - origin) / scale).astype(int)
+    inside = np.all((pixels >= 0) & (pixels < np.array(shape)), axis=1)
+    visited = np.zeros(shape, bool)
+    visited[tuple(pixels[inside].T)] = True
+    distance = scipy.ndimage.distance_transform_edt(~visited)
+    return np.asarray(distance) <= max(1.0, probe_diameter_px(probe) / 2)
+
+
+def _into_scan_frame(
+    obj: np.ndarray, origin: np.ndarray, scale: np.ndarray, rotation: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resample an object of the detector's frame on the scan's axes.
+
+    Returns the object and where its pixel [0, 0] lies in the scan.
+    """
+    if rotation == 0:
+        return obj, origin
+    shape = np.array(obj.shape)
+    middle = (shape - 1) / 2
+    turned_middle = turn(origin + middle * scale, -rotation)
+    # columns: where a step along the new y and x leads on the old grid
+    matrix = turn(np.eye(2), rotation).T * scale[None, :] / scale[:, None]
+    offset = middle - matrix @ middle
+    parts = [
+        scipy.ndimage.affine_transform(part, matrix, offset, order=3, mode="constant", cval=cval)
+        for part, cval in ((obj.real, 1.0), (obj.imag, 0.0))
+    ]
+    return (parts[0] + 1j * parts[1]).astype(np.complex64), turned_middle - middle * scale
+
+
+def _reasons(
+    model: IterativePtychography, positions_px: np.ndarray, probe: np.ndarray
+) -> list[str]:
+    reasons = []
+    if not model.converged_:
+        reasons.append("preview: converge has not run over all frames")
+    elif len(model.errors_) > 1 and model.errors_[-1] < (1 - SETTLED) * model.errors_[-2]:
+        reasons.append(
+            f"not converged: the last pass still lowered the error by more than {SETTLED:.0%}"
+        )
+    n = len(positions_px)
+    if n < MIN_FRAMES:
+        reasons.append(f"too few frames: {n}, at least {MIN_FRAMES} are wanted")
+    clipped = model.clipped_frames
+    if clipped:
+        reasons.append(f"clipped: {clipped} of {n} frames reach the top of their number format")
+    step, diameter = typical_step(positions_px), probe_diameter_px(probe)
+    if 1 - step / max(diameter, 1e-9) < MIN_OVERLAP:
+        reasons.append(
+            f"overlap: the step of {step:.1f} px is more than {1 - MIN_OVERLAP:.0%} of the"
+            f" probe's diameter of {diameter:.1f} px"
+        )
+    return reasons
+
+
+def typical_step(positions: np.ndarray) -> float:
+    """Return the median distance to the nearest other position, in the positions' unit."""
+    from scipy.spatial import cKDTree  # heavy
+
+    distinct = np.unique(positions, axis=0)
+    if len(distinct) < 2:
+        return 0.0
+    distances: Any = cKDTree(distinct).query(distinct, k=2)[0]
+    return float(np.median(distances[:, 1]))
