@@ -118,6 +118,6 @@ class Acquisition:
                 heard = now
             elif now - heard > self._timeout_s:
                 raise NothingArrivedError(
-                    f"{self._name} heard nothing for {self._timeout_s:g} s after frame {reached} of "
-                    f"{self.expected}; is its source running and triggered?"
+                    f"{self._name} heard nothing for {self._timeout_s:g} s after frame {reached} "
+                    f"of {self.expected}; is its source running and triggered?"
                 )

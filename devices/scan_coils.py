@@ -23,6 +23,14 @@ CoilBlock = tuple[np.ndarray, np.ndarray]
 """scan_index (n,) int64 and read-back positions (n, 2) float64; NaN where there is none."""
 
 
+class SupportsMetadata(Protocol):
+    """Knows flat keys of a start document."""
+
+    def metadata(self) -> dict[str, Any]:
+        """Return them."""
+        ...
+
+
 @runtime_checkable
 class CoilsDriver(Protocol):
     """How the beam is moved."""
@@ -92,7 +100,7 @@ class ScanCoils(Device):
     blanker : Blanker or None
         Closed by `stop` and `unstage`, and held together with the scan in a pause.
     column : Column or None
-        Where plans read the beam current.
+        Where plans read the beam current, from its ``metadata()``.
     timeout_s : float, s
         Coils silent for so long (and longer than a dwell) have failed.
     """
@@ -112,7 +120,7 @@ class ScanCoils(Device):
         directory: str | Path | None = None,
         limit_nm: float = 1000.0,
         blanker: Blanker | None = None,
-        column: Device | None = None,
+        column: SupportsMetadata | None = None,
         timeout_s: float = 10.0,
         **kwargs: Any,
     ) -> None:

@@ -1,4 +1,4 @@
-"""What every plan should have: a blanked beam at its end, a limit of the dose, the column's state."""
+"""What every plan should have: a blanked beam at its end, a dose budget, the column's state."""
 
 from __future__ import annotations
 

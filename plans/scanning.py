@@ -174,7 +174,7 @@ def points(
     positions: Optional[list[list[float]]] = None,  # noqa: UP045
     *,
     units: Literal["nm", "px"] = "nm",
-    dwell_ms: float = 1.0,
+    dwell_ms: Optional[float] = None,  # noqa: UP045
     md: Optional[dict] = None,  # noqa: UP045
 ) -> MsgGenerator[str]:
     """Scan listed places in their order.
@@ -184,13 +184,15 @@ def points(
     positions : list of [y, x], in `units`, optional
         Without them the coils' own are taken: those of a recording that is played.
     units : "nm" or "px"
-    dwell_ms : float, ms
-        The others are as of `raster`.
+    dwell_ms : float, ms, optional
+        The coils' own where it is left out. The others are as of `raster`.
 
     Returns
     -------
     uid : str
     """
+    if dwell_ms is None:
+        dwell_ms = float(scan_coils.dwell_ms.get()) if hasattr(scan_coils, "dwell_ms") else 1.0
     if positions is None:
         path = getattr(scan_coils, "trajectory", None)
         if path is None:
@@ -237,8 +239,12 @@ def _exposure(scan_coils: Any, path: Trajectory, dwell_ms: float) -> dict[str, A
         ),
     }
     current_pa = settings.get("beam_current_pa")
-    if current_pa and path.units == "nm":
-        electrons = electrons_per_point(current_pa, dwell_ms)
+    electrons = (
+        electrons_per_point(current_pa, dwell_ms)
+        if current_pa
+        else settings.get("dose_e_per_pattern")
+    )
+    if electrons and path.units == "nm":
         mean, largest = dose(path.positions, path.area, electrons, footprint)
         out |= {
             "dose_e_per_a2": mean,

@@ -1,1 +1,1 @@
-"""The same device classes over one shared Specimen: the one truth behind every simulated detector."""
+"""The same device classes over one shared beam and specimen: one truth behind all of them."""
