@@ -251,8 +251,17 @@ def _bad_input() -> tuple[type[BaseException], ...]:
     """Return what counts as bad input. Imported late: an error has time."""
     from .profiles.registry import PluginError, SettingError
     from .profiles.schema import ProfileError
+    from .profiles.store.runs import RunNotFoundError
 
-    return (PluginError, SettingError, ProfileError, ValueError, FileNotFoundError, click.UsageError)
+    return (
+        PluginError,
+        SettingError,
+        ProfileError,
+        RunNotFoundError,
+        ValueError,
+        FileNotFoundError,
+        click.UsageError,
+    )
 
 
 def _sentence(error: BaseException) -> str:

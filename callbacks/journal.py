@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 from zlib import crc32
 
 import msgpack
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from .codec import packer, unpack
 
@@ -172,18 +173,6 @@ def journal_path(directory: str | os.PathLike[str], uid: str) -> Path:
     return Path(directory) / f"{uid}{SUFFIX}"
 
 
-def is_being_written(path: str | os.PathLike[str]) -> bool:
-    """Say whether a live process writes this journal."""
-    lock = writer_lock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    Path(lock.lock_file).unlink(missing_ok=True)
-    return False
-
-
 def record(packer: msgpack.Packer, name: str, doc: Mapping[str, Any]) -> bytes:
     """Return one record."""
     body = packer.pack((name, doc))
@@ -193,10 +182,18 @@ def record(packer: msgpack.Packer, name: str, doc: Mapping[str, Any]) -> bytes:
     return b"".join((lengths, crc32(lengths).to_bytes(4, "little"), body))
 
 
-def writer_lock(path: str | os.PathLike[str]) -> FileLock:
-    """Return the lock that the writer of a journal holds."""
+def writer_lock(path: str | os.PathLike[str], purpose: str = "lock") -> FileLock:
+    """Return the lock that the writer of a journal holds, or for another purpose another one."""
     # Not thread-local: the stop document may come from another thread than the start.
-    return FileLock(f"{os.fspath(path)}.lock", thread_local=False)
+    return FileLock(f"{os.fspath(path)}.{purpose}", thread_local=False)
+
+
+def let_go(lock: FileLock) -> None:
+    """Release a lock and leave no file behind."""
+    lock.release()
+    # A process that dies leaves one; it means nothing then, as the system has released it.
+    with suppress(OSError):
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _version(header: bytes) -> int:

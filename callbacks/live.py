@@ -81,6 +81,10 @@ class LiveCallback:
             self.publisher = self._open()
         self.publisher.fail(f"{type(error).__name__}: {error}")
 
+    def rehearse(self, batch: Batch) -> None:
+        """Make the model for frames like these and forget it: raises what it would raise."""
+        self._build(batch)
+
     @property
     def result_(self) -> dict[str, Quantity]:
         """What is known so far; final once `finished`."""

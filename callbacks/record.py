@@ -21,6 +21,7 @@ from .journal import (
     JournalError,
     JournalReader,
     journal_path,
+    let_go,
     read_journal,
     record,
     unwritable,
@@ -164,7 +165,7 @@ class _Journal:
             # "x": a journal is never overwritten, whoever reuses a uid.
             self._file = path.open("xb", buffering=0)
         except OSError:
-            self._lock.release()
+            let_go(self._lock)
             raise
         self._end = 0
         self._forced = time.monotonic()
@@ -181,8 +182,7 @@ class _Journal:
     def close(self) -> None:
         with self._serial:
             self._file.close()
-            self._lock.release()
-            Path(self._lock.lock_file).unlink(missing_ok=True)
+            let_go(self._lock)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -141,6 +141,19 @@ class Archive:
             return read_journal(path)
         return documents(self.catalog, uid)
 
+    @property
+    def problems(self) -> list[str]:
+        """What the store could not write, a sentence a run."""
+        return [
+            f"run {uid[:8]} is in the journal but not whole in the catalogue ({why}): flyback recover"
+            for uid, why in self.writer.problems.items()
+        ]
+
+    def newest(self, number: int) -> list[Any]:
+        """Return the newest raw runs, the newest last."""
+        raw = self.catalog.raw
+        return list(reversed(raw.values().last(number))) if len(raw) else []
+
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the store has everything."""
         self.writer.wait(timeout_s)

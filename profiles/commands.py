@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..models.experiment import METADATA_KEYS
+from ..callbacks.metadata import METADATA_KEYS
 from .archive import Archive
 from .registry import SettingError, unknown
 from .replay import replay

@@ -24,7 +24,7 @@ from ..callbacks.live import LiveCallback
 from ..callbacks.offload import Offload
 from ..callbacks.plots import LiveWindow, Pictures
 from ..callbacks.progress import Progress
-from ..plans.preprocessors import column_into_start
+from ..plans.preprocessors import column_into_start_wrapper
 from .archive import Archive
 from .compose import load_plans, make_analysis, make_devices
 from .metadata import PersistentMetadata
@@ -45,6 +45,8 @@ class Session:
         Draw a progress bar for each run.
     metadata : mapping, optional
         Goes into every start document of this session.
+    devices : mapping of str to device, optional
+        Beside those of the profile.
 
     Attributes
     ----------
@@ -64,10 +66,11 @@ class Session:
         *,
         progress: bool = True,
         metadata: Mapping[str, Any] | None = None,
+        devices: Mapping[str, Any] | None = None,
     ) -> None:
         self.profile = profile
         self.archive = archive
-        self.devices = make_devices(profile)
+        self.devices = {**make_devices(profile), **(devices or {})}
         self.plans = SimpleNamespace(**load_plans(profile))
         self._metadata = PersistentMetadata(archive.layout.metadata)
         self.RE = RunEngine(self._metadata)
@@ -78,7 +81,7 @@ class Session:
             if hasattr(device, "directory"):
                 device.directory = archive.layout.frames
             if callable(getattr(device, "metadata", None)):
-                self.RE.preprocessors.append(lambda plan, d=device: column_into_start(plan, d))
+                self.RE.preprocessors.append(lambda plan, d=device: column_into_start_wrapper(plan, d))
             if name in profile.baseline:
                 self.sd.baseline.append(device)
         self._extra = extra
@@ -246,7 +249,7 @@ def open(  # noqa: A001  fb.open is the name that people type
     *,
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
-    warm: bool = True,
+    devices: Mapping[str, Any] | None = None,
     **metadata: Any,
 ) -> Session:
     """Open a session.
@@ -261,8 +264,8 @@ def open(  # noqa: A001  fb.open is the name that people type
         ``{"ptychography.rpie_alpha": 0.1}``: settings of analyses changed for this session.
     progress : bool
         Draw a progress bar for each run.
-    warm : bool
-        Compile the kernels now, in the background, rather than under the first frame.
+    devices : mapping of str to device, optional
+        Beside those of the profile.
     **metadata
         For every start document of this session, such as ``sample="DyScO3 lamella"``.
 
@@ -279,12 +282,12 @@ def open(  # noqa: A001  fb.open is the name that people type
         chosen = chosen.with_settings(settings)
     archive = Archive(directory, store_uri=chosen.store_uri)
     try:
-        session = Session(chosen, archive, progress=progress, metadata=metadata)
+        session = Session(
+            chosen, archive, progress=progress, metadata=metadata, devices=devices
+        )
     except BaseException:
         archive.close()
         raise
-    if warm:
-        _warm(session)
     _active = weakref.ref(session)
     return session
 
@@ -301,10 +304,6 @@ def uid_of(run: Any) -> str:
     metadata = getattr(run, "metadata", run)
     start = metadata.get("start", metadata)
     return str(start["uid"])
-
-
-def _warm(session: Session) -> None:
-    """Compile kernels for what this session's analyses need."""
 
 
 def _has_display() -> bool:

@@ -1,0 +1,131 @@
+"""``flyback play FILE``: a recorded scan goes the way of a live one.
+
+The file's frames pass through a `PixelDetector` and a plan, are written, analysed while they
+arrive, stored and can be replayed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..callbacks.metadata import METADATA_KEYS
+from ..devices.recorded import Recording, play
+from ..models.base import Batch
+from .archive import layout
+from .commands import check_metadata, execute
+from .compose import check_analysis, load_plans
+from .registry import SettingError
+from .report import Report
+from .saving import check_target
+from .schema import Profile, read_profile
+from .session import open as open_session
+
+
+def run_play(
+    file: str | os.PathLike[str],
+    analyses: Sequence[str],
+    *,
+    profile: str = "recorded",
+    settings: Mapping[str, Any] | None = None,
+    rate: str | float | None = None,
+    save: Path | None = None,
+    directory: str | os.PathLike[str] | None = None,
+) -> Report:
+    """Play a recorded file through the analyses.
+
+    Parameters
+    ----------
+    file : path
+        HDF5, CXI, ``.npz``, or, with the extra `formats`, what RosettaSciIO reads.
+    analyses : sequence of str
+        Names.
+    profile : str
+        Whose analyses' tables count.
+    settings : mapping, optional
+        ``NAME.key`` sets an analysis, a bare key metadata that the file lacks or has wrong.
+    rate : float, "max" or None
+        Frames per second; None is the file's own pace, or "max" where it states none.
+    save : Path, optional
+        ``.npz`` for the results.
+    directory : path, optional
+        Of the archive.
+
+    Raises
+    ------
+    RecordingError, SettingError, PluginError, MissingMetadata
+        Before anything is acquired.
+    """
+    report = Report()
+    if save is not None:
+        check_target(save)
+    if not analyses:
+        raise SettingError("--analysis needs at least one name; flyback plugins lists them")
+    settings = dict(settings or {})
+    bare = {key: value for key, value in settings.items() if "." not in key}
+    check_metadata(bare)
+    chosen = _with_analyses(read_profile(profile), analyses)
+    chosen = chosen.with_settings({k: v for k, v in settings.items() if "." in k})
+    place = layout(directory)
+    known = {key: value for key, value in bare.items() if key in METADATA_KEYS}
+    with Recording(file, **known) as recording:
+        report.warnings += recording.notes
+        pace = _pace(rate, recording)
+        camera, coils, metadata = play(recording, place.frames, rate=pace)
+        metadata |= bare | {"recorded_file": str(Path(file).resolve())}
+        _rehearse(chosen, metadata, camera, coils)
+        devices = {"camera": camera, "scan_coils": coils}
+        with open_session(chosen, directory, devices=devices) as session:
+            plan = load_plans(Profile("", plans=["points"]))["points"]
+            execute(
+                session,
+                plan([camera], coils, dwell_ms=float(coils.dwell_ms.get()), md=metadata),
+                report,
+                save=save,
+            )
+    return report.close()
+
+
+def _with_analyses(profile: Profile, names: Sequence[str]) -> Profile:
+    """Return a profile without devices, with just these analyses."""
+    tables = {name: profile.analyses.get(name, {}) for name in names}
+    return Profile(profile.name, store_uri=profile.store_uri, plans=["points"], analyses=tables)
+
+
+def _pace(rate: str | float | None, recording: Recording) -> float | str:
+    if rate is None:
+        return "real" if recording.time_s is not None or recording.dwell_ms else "max"
+    if rate == "max":
+        return "max"
+    try:
+        hertz = float(rate)
+    except ValueError:
+        hertz = float("nan")
+    if not (np.isfinite(hertz) and hertz > 0):
+        raise SettingError(f"--rate is a positive number of frames per second or max, got {rate!r}")
+    return hertz
+
+
+def _rehearse(profile: Profile, metadata: Mapping[str, Any], camera: Any, coils: Any) -> None:
+    """Make each analysis once, so that what is missing is asked for before anything is acquired."""
+    start = {
+        "uid": "rehearsal",
+        "time": 0.0,
+        **metadata,
+        "trajectory": coils.trajectory.to_dict(inline=False),
+    }
+    frames = np.zeros((0, *camera.driver.shape), camera.driver.dtype)
+    for name, table in profile.analyses.items():
+        factory = check_analysis(name, table)
+
+        def no_publisher() -> Any:
+            raise RuntimeError("nothing is published in a rehearsal")
+
+        callback = factory(start, no_publisher, **table)
+        if callback is None:
+            raise SettingError(f"the analysis {name!r} does not apply to this file")
+        callback.rehearse(Batch(frames, np.zeros(0, np.int64)))
