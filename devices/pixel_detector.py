@@ -41,6 +41,10 @@ class FrameDriver(Protocol):
         """What the frames are made of."""
         ...
 
+    def connect(self) -> None:
+        """Look whether the camera is there, before a run; `shape` and `dtype` are then right."""
+        ...
+
     def arm(self, n_frames: int, exposure_s: float, *, first_index: int, trigger: Trigger) -> None:
         """Make ready for `n_frames`; "external" frames are timed by the scan coils.
 
@@ -152,6 +156,7 @@ class PixelDetector(Device):
             raise RuntimeError(f"{self.name} has no folder to write to; set {self.name}.directory.")
         self._close()
         self._next_index = 0
+        self.driver.connect()
         self._refresh()
         self.dropped.report(0)
         return super().stage()

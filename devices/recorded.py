@@ -50,6 +50,9 @@ class RecordedDriver:
         """As recorded, little-endian."""
         return self.recording.frames.dtype
 
+    def connect(self) -> None:
+        """Do nothing: it is always there."""
+
     def arm(self, n_frames: int, exposure_s: float, *, first_index: int, trigger: Trigger) -> None:
         """Make ready.
 

@@ -40,6 +40,9 @@ class SimFrameDriver:
         """(h, w)."""
         return (self.pixels, self.pixels)
 
+    def connect(self) -> None:
+        """Do nothing: it is always there."""
+
     def arm(self, n_frames: int, exposure_s: float, *, first_index: int, trigger: Trigger) -> None:
         """Make ready."""
         self._armed = (n_frames, exposure_s, first_index, trigger)
