@@ -8,6 +8,9 @@ from typing import Any
 from .catalog import Catalog
 from .run_writer import RunWriter
 
+# Held while a process writes a run into the catalogue, so that no other takes it for abandoned.
+STORE_LOCK = "store"
+
 _DOCUMENTS_A_FLUSH = 5_000
 
 

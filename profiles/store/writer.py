@@ -13,12 +13,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from filelock import FileLock
+
+from ...callbacks.journal import let_go, writer_lock
 from ...callbacks.record import RunIndex, journal_path, read_journal
 from .catalog import Catalog
-from .feeding import feed
+from .feeding import STORE_LOCK, feed
 from .run_writer import RunWriter
 
 FLUSH_PERIOD_S = 0.5
@@ -62,6 +66,7 @@ class StoreWriter:
         self._changed = threading.Condition()
         self._runs: dict[str, RunWriter] = {}
         self._stopped: set[str] = set()
+        self._claims: dict[str, FileLock] = {}
         self._retry_at, self._retry_s = 0.0, FIRST_RETRY_S
         self._closing = self._stop_waits = False
         self._asked = self._answered = 0
@@ -71,6 +76,8 @@ class StoreWriter:
         """Queue one document; never waits and never raises for the store's sake."""
         with self._changed:
             for run in self._index.of(name, doc):
+                if name == "start":
+                    self._claim(run)
                 if run in self.problems and name != "stop":
                     continue
                 if len(self._waiting) >= self._capacity and name != "stop":
@@ -117,6 +124,8 @@ class StoreWriter:
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
+        for run in list(self._claims):
+            self._release(run)
 
     def __enter__(self) -> Self:
         return self
@@ -155,6 +164,8 @@ class StoreWriter:
                 self._runs.pop(run, None)
                 if run in self.problems:
                     self._stopped.add(run)
+                else:
+                    self._release(run)
         for run, writer in list(self._runs.items()):
             if away:
                 self._give_up(run, f"{self._catalog.name} did not answer")
@@ -196,7 +207,20 @@ class StoreWriter:
             else:
                 self._stopped.discard(run)
                 self.problems.pop(run, None)
+                self._release(run)
                 self._retry_s = FIRST_RETRY_S
+
+    def _claim(self, run: str) -> None:
+        """Tell other processes that this run is being stored and is not to be recovered."""
+        if self._journal is not None:
+            # Without the claim the run may be fed twice, which does no harm to what is stored.
+            with suppress(OSError):
+                self._claims[run] = writer_lock(journal_path(self._journal, run), STORE_LOCK)
+                self._claims[run].acquire(timeout=0)
+
+    def _release(self, run: str) -> None:
+        if lock := self._claims.pop(run, None):
+            let_go(lock)
 
     def _postpone(self) -> None:
         self._retry_at = time.monotonic() + self._retry_s

@@ -1,0 +1,257 @@
+"""Bring the catalogue up to what the journals hold, after a crash or a store that was away."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from ...callbacks.journal import SUFFIX, append_documents, let_go, writer_lock
+from ...callbacks.record import JournalError, read_journal
+from .catalog import Catalog
+from .errors import CatalogError
+from .feeding import STORE_LOCK, feed
+from .frame_files import path_of, release, rows
+
+RECENT_S = 24 * 3600.0
+REASON = "the session ended before the run did; recovered from its journal"
+
+Document = tuple[str, Mapping[str, Any]]
+
+
+@dataclass
+class Report:
+    """What `recover` did; false where there was nothing to do.
+
+    Attributes
+    ----------
+    recovered : list of str
+        Uids of runs fed to the catalogue.
+    ended : list of str
+        Those of them that had no stop document and got one.
+    live : list of str
+        Runs that a live session writes; left alone.
+    released : list of path
+        HDF5 files of dead writers that plain readers accept again.
+    shortened : dict of uid to int
+        Rows that were announced and are in no file: power was cut, or the file was not in SWMR
+        mode.
+    problems : dict of uid to str
+        Runs that could not be recovered wholly, and why.
+    """
+
+    recovered: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    live: list[str] = field(default_factory=list)
+    released: list[Path] = field(default_factory=list)
+    shortened: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.recovered or self.problems)
+
+    def __str__(self) -> str:
+        lines = [f"recovered {uid}" for uid in self.recovered]
+        lines += [
+            f"{uid}: {n} rows were announced and are in no file"
+            for uid, n in self.shortened.items()
+        ]
+        lines += [f"{uid}: {problem}" for uid, problem in self.problems.items()]
+        return "\n".join(lines) or "nothing to recover"
+
+
+def recover(
+    directory: str | os.PathLike[str], catalog: Catalog, *, thorough: bool = False
+) -> Report:
+    """Feed every run that the catalogue lacks, or holds incompletely, from its journal.
+
+    A run without a stop gets one (``exit_status`` "fail"), in the journal too. Frames count as far
+    as they are in their files. Runs that a live session writes are left alone. Done twice, the
+    second time does nothing.
+
+    Parameters
+    ----------
+    directory : path
+        Of the journals.
+    catalog : Catalog
+    thorough : bool
+        Compare the rows of every run with its stop document; else only of those of the last day,
+        which a power cut may have taken from the tables.
+
+    Raises
+    ------
+    CatalogError
+        If the catalogue does not answer. What goes wrong with one run is reported instead.
+    """
+    if not catalog.is_reachable():
+        raise CatalogError(f"{catalog.name} does not answer; start it and recover again")
+    report = Report()
+    stopped = _stopped(catalog)
+    for path in sorted(Path(directory).glob(f"*{SUFFIX}")):
+        uid = path.name.removesuffix(SUFFIX)
+        recent = thorough or time.time() - path.stat().st_mtime < RECENT_S
+        if uid in stopped and not (recent and _lacks_rows(stopped[uid][uid])):
+            continue
+        with _alone(path) as alone:
+            if not alone:
+                report.live.append(uid)
+                continue
+            try:
+                _recover_run(path, uid, catalog, report)
+            except Exception as error:
+                report.problems[uid] = f"{type(error).__name__}: {error}"
+    return report
+
+
+def _stopped(catalog: Catalog) -> dict[str, Any]:
+    """Return which container holds each run that has its stop: it is written last of all."""
+    from tiled.queries import KeyPresent
+
+    return {
+        uid: container
+        for container in (catalog.raw, catalog.analysis)
+        for uid in container.search(KeyPresent("stop.exit_status"))
+    }
+
+
+def _lacks_rows(run: Any) -> bool:
+    counts = run.metadata["stop"].get("num_events") or {}
+    for name in set(run) & set(counts):
+        stream = run[name].base
+        if "internal" in stream and len(stream["internal"].read(["seq_num"])) < counts[name]:
+            return True
+    return False
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Hold the locks of a run's recorder and of its store writer, if no one else does."""
+    held = []
+    try:
+        for lock in (writer_lock(path), writer_lock(path, STORE_LOCK)):
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+                held.append(lock)
+        yield len(held) == 2
+    finally:
+        for lock in held:
+            let_go(lock)
+
+
+def _recover_run(path: Path, uid: str, catalog: Catalog, report: Report) -> None:
+    survey = _Survey(path)
+    if survey.damage:
+        report.problems[uid] = survey.damage
+    if not survey.has_start:
+        report.problems.setdefault(uid, f"{path} ends before its first document; delete it")
+        return
+    for file in survey.files():
+        with suppress(FileNotFoundError):
+            if release(file):
+                report.released.append(file)
+    survey.count_rows()
+    ending: list[Document] = []
+    if not survey.has_stop:
+        ending = [("stop", survey.stop(uid))]
+        report.ended.append(uid)
+        # A damaged journal stays as it is: someone may want to mend it.
+        if not survey.damage:
+            append_documents(path, ending)
+            ending = []
+    feed(catalog, survey.documents(ending))
+    report.recovered.append(uid)
+    if survey.missing:
+        report.shortened[uid] = survey.missing
+
+
+class _Survey:
+    """What a journal holds, and how much of what it announces is in files."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._resources: dict[str, Mapping[str, Any]] = {}
+        self._streams: dict[str, str] = {}
+        self._limits: dict[str, int] = {}
+        self.has_start = self.has_stop = False
+        self.damage = ""
+        self.missing = 0
+        self._last_time = 0.0
+        for name, doc in self._read():
+            self.has_start |= name == "start"
+            self.has_stop |= name == "stop"
+            if name == "descriptor":
+                self._streams[doc["uid"]] = doc["name"]
+            if name == "stream_resource":
+                self._resources[doc["uid"]] = doc
+            stamp = doc.get("time")
+            if isinstance(stamp, float | int):
+                self._last_time = max(self._last_time, stamp)
+
+    def files(self) -> set[Path]:
+        found = (path_of(resource) for resource in self._resources.values())
+        return {path for path in found if path is not None}
+
+    def count_rows(self) -> None:
+        for uid, resource in self._resources.items():
+            path = path_of(resource)
+            if path is not None and "dataset" in resource["parameters"]:
+                self._limits[uid] = rows(path, resource["parameters"]["dataset"])
+
+    def documents(self, ending: list[Document]) -> Iterator[Document]:
+        """Yield the documents, datums cut to what is in the files."""
+        self.missing = 0
+        for name, doc in self._read():
+            if name == "stream_datum":
+                cut = self._cut(doc)
+                self.missing += doc["indices"]["stop"] - cut["indices"]["stop"]
+                if cut["indices"]["stop"] > cut["indices"]["start"]:
+                    yield name, cut
+            else:
+                yield name, doc
+        yield from ending
+
+    def stop(self, run: str) -> dict[str, Any]:
+        """Make the stop document that the run did not get."""
+        counts: Counter[str] = Counter()
+        reached: dict[str, int] = {}
+        for name, doc in self.documents([]):
+            stream = self._streams.get(doc.get("descriptor", ""), "primary")
+            if name == "event":
+                counts[stream] += 1
+            elif name == "event_page":
+                counts[stream] += len(doc["seq_num"])
+            elif name == "stream_datum":
+                reached[stream] = max(reached.get(stream, 0), doc["seq_nums"]["stop"] - 1)
+        return {
+            "uid": str(uuid.uuid4()),
+            "run_start": run,
+            "time": self._last_time or self._path.stat().st_mtime,
+            "exit_status": "fail",
+            "reason": REASON,
+            "num_events": reached | counts,
+        }
+
+    def _cut(self, doc: Mapping[str, Any]) -> dict[str, Any]:
+        start, stop = doc["indices"]["start"], doc["indices"]["stop"]
+        kept = max(min(stop, self._limits.get(doc["stream_resource"], stop)), start)
+        seq_nums = doc["seq_nums"]
+        return {
+            **doc,
+            "indices": {"start": start, "stop": kept},
+            "seq_nums": {"start": seq_nums["start"], "stop": seq_nums["stop"] - (stop - kept)},
+        }
+
+    def _read(self) -> Iterator[Document]:
+        with read_journal(self._path) as reader:
+            try:
+                yield from reader
+            except JournalError as error:
+                self.damage = str(error)
