@@ -106,15 +106,15 @@ class Acquisition:
         heard = time.monotonic()
         reached = 0
         for block in self._source():
-            if self._stop.is_set():
-                return
             now = time.monotonic()
             if block is not None:
                 reached = self._sink(block)
                 heard = time.monotonic()
-                if reached >= self.expected:
-                    return
-            elif self.held:
+            if reached >= self.expected or self._stop.is_set():
+                return
+            if block is not None:
+                continue
+            if self.held:
                 heard = now
             elif now - heard > self._timeout_s:
                 raise NothingArrivedError(

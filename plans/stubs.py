@@ -10,7 +10,7 @@ import bluesky.preprocessors as bpp
 from bluesky.protocols import Flyable
 from bluesky.utils import MsgGenerator, short_uid
 
-_FLUSH_PERIOD_S = 0.02
+_FLUSH_PERIOD_S = 0.05
 
 
 def open_beam(scan_coils: Any) -> MsgGenerator[None]:
@@ -85,13 +85,19 @@ def fly(
         yield from bps.kickoff_all(*detectors, wait=True)
         yield from bps.kickoff_all(scan_coils, wait=True)
         completing = short_uid("complete")
-        yield from bps.complete_all(*detectors, scan_coils, group=completing, wait=False)
-        done = False
-        while not done:
-            done = yield from bps.wait(
+        statuses = []
+        for device in (*detectors, scan_coils):
+            statuses.append((yield from bps.complete(device, group=completing, wait=False)))
+        finished = False
+        while not finished:
+            waited = yield from bps.wait(
                 group=completing, timeout=flush_period_s, error_on_timeout=False
             )
+            finished = all(status.done for status in statuses)
             yield from collect()
+            if waited and not finished:
+                # a pause makes the RunEngine forget the group, but not the statuses
+                yield from bps.sleep(flush_period_s)
 
     def tidy() -> MsgGenerator[None]:
         yield from blank_beam(scan_coils)
