@@ -11,6 +11,8 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from . import embedded
+from .broker import broker_of
+from .clients import StructureClients
 from .errors import CatalogError
 
 RAW = "raw"
@@ -39,7 +41,10 @@ class Catalog:
         self.name = name
         self._address = address
         self._context = context
-        self.client = from_context(context)
+        client = from_context(context)
+        self.client = client.new_variation(
+            structure_clients=StructureClients.apart_from(client.structure_clients)
+        )
         self.raw = self._container(RAW)
         self.analysis = self._container(ANALYSIS)
 
@@ -53,8 +58,6 @@ class Catalog:
 
     @cached_property
     def _broker(self) -> Any:
-        from .broker import broker_of
-
         return broker_of(self.raw)
 
     def broker(self) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from .errors import CatalogError
 from .feeding import STORE_LOCK, feed
 from .frame_files import path_of, release, rows
 
-RECENT_S = 24 * 3600.0
+RECENT_S = 60.0
 REASON = "the session ended before the run did; recovered from its journal"
 
 Document = tuple[str, Mapping[str, Any]]
@@ -83,8 +82,8 @@ def recover(
         Of the journals.
     catalog : Catalog
     thorough : bool
-        Compare the rows of every run with its stop document; else only of those of the last day,
-        which a power cut may have taken from the tables.
+        Compare the rows of every run with its stop document; else only of the runs of the last
+        minute before the newest, which a power cut may have taken from the tables.
 
     Raises
     ------
@@ -95,10 +94,11 @@ def recover(
         raise CatalogError(f"{catalog.name} does not answer; start it and recover again")
     report = Report()
     stopped = _stopped(catalog)
-    for path in sorted(Path(directory).glob(f"*{SUFFIX}")):
+    changed = {path: path.stat().st_mtime for path in Path(directory).glob(f"*{SUFFIX}")}
+    for path in sorted(changed, key=changed.__getitem__):
         uid = path.name.removesuffix(SUFFIX)
-        recent = thorough or time.time() - path.stat().st_mtime < RECENT_S
-        if uid in stopped and not (recent and _lacks_rows(stopped[uid][uid])):
+        checked = thorough or changed[path] > max(changed.values()) - RECENT_S
+        if uid in stopped and not (checked and _lacks_rows(stopped[uid][uid])):
             continue
         with _alone(path) as alone:
             if not alone:
