@@ -98,12 +98,19 @@ def masks(
     return out
 
 
-def runs_of(mask: np.ndarray) -> np.ndarray:
-    """Return the runs of a mask, (r, 3) int64: row, first and last (exclusive) column."""
-    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    row, start = np.nonzero(edges == 1)
-    stop = np.nonzero(edges == -1)[1]
-    return np.stack([row, start, stop], axis=1).astype(np.int64)
+def runs_of(detectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the runs of masks (h, w), (r, 4) uint64: row, first and last column, which mask.
+
+    The last column is exclusive; runs are in order of rows.
+    """
+    tables = []
+    for number, mask in enumerate(detectors):
+        edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+        row, start = np.nonzero(edges == 1)
+        stop = np.nonzero(edges == -1)[1]
+        tables.append(np.stack([row, start, stop, np.full_like(row, number)], axis=1))
+    runs = np.concatenate(tables)
+    return runs[np.argsort(runs[:, 0], kind="stable")].astype(np.uint64)
 
 
 def scale_of(experiment: Experiment) -> tuple[tuple[float, float], float | None]:

@@ -74,7 +74,6 @@ class VirtualImages:
         self._pending: list[Batch] = []
         self._names: list[str] = []
         self._runs: np.ndarray | None = None
-        self._first = np.zeros(1, np.int64)
         self._estimated: float | None = None
         self._rows: list[dict[str, np.ndarray]] = []
         self._with_dark = False
@@ -133,7 +132,7 @@ class VirtualImages:
             return self
         if self._runs is None:
             self._shape, self._names = other._shape, other._names
-            self._runs, self._first = other._runs, other._first
+            self._runs = other._runs
             self._estimated = other._estimated
             pending, self._pending = self._pending, []
             for batch in pending:
@@ -177,7 +176,7 @@ class VirtualImages:
             "sum": Quantity(rows["sums"][:, self._names.index("sum")], "counts", ("frame",)),
             "scan_index": Quantity(index, "", ("frame",)),
         }
-        com_px, centre = self._centre_of_mass(rows["moments"])
+        com_px, centre = _centre_of_mass(rows["sums"][:, 0], rows["moments"])
         result["centre_px"] = Quantity(centre, "px", ("yx",))
         sampling = self.experiment.angular_sampling_rad
         if sampling is None:
@@ -243,31 +242,27 @@ class VirtualImages:
         if self._com_outer is not None:
             com = masks({"com": (0.0, self._com_outer)}, shape, centre, sampling)
             lists = {**com, **lists}
-        runs = [runs_of(mask & good) for mask in lists.values()]
-        for name, run in zip(lists, runs, strict=True):
-            if len(run) == 0:
+        for name, mask in lists.items():
+            if not np.any(mask & good):
                 raise ValueError(f"the detector {name!r} holds bad pixels only")
         self._names = list(lists)
-        self._runs = np.concatenate(runs)
-        self._first = np.cumsum([0, *map(len, runs)])
+        self._runs = runs_of(list(lists.values()))
 
     def _survey(self, batch: Batch) -> None:
         shape = self._shape
         assert shape is not None  # noqa: S101  (for the type checker)
         assert self._runs is not None  # noqa: S101
-        dark, gain, _ = tables(batch.corrections, shape)
+        dark, gain, good = tables(batch.corrections, shape)
         correct = batch.corrections.dark is not None or batch.corrections.gain is not None
         frames = np.ascontiguousarray(batch.frames)
-        sums, moments, extremes = survey_frames(
-            frames, dark, gain, correct, self._runs, self._first
-        )
+        sums, moments = survey_frames(frames, good, dark, gain, correct, self._runs)
         ceiling = np.iinfo(frames.dtype).max if frames.dtype.kind in "ui" else np.inf
         rows = {
             "index": np.array(batch.scan_index, np.int64),
             "sums": sums,
             "moments": moments,
-            "saturated": extremes[:, 1] >= ceiling,
-            "negative": extremes[:, 0] < 0,
+            "saturated": moments[:, 3] >= ceiling,
+            "negative": moments[:, 2] < 0,
         }
         name = f"positions_{self.experiment.units}"
         if name in batch.coordinates:
@@ -283,15 +278,6 @@ class VirtualImages:
         joined = {name: values[order] for name, values in joined.items()}
         self._rows = [joined]
         return joined
-
-    def _centre_of_mass(self, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the deflection (n, 2) from the mean, and the mean on the detector, px."""
-        total = moments[:, :1]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            com = np.where(total > 0, moments[:, 1:] / total, np.nan)
-        lit = np.isfinite(com).all(axis=1)
-        centre = com[lit].mean(axis=0) if lit.any() else np.full(2, np.nan)
-        return com - centre, centre
 
     def _phase_gradient(self, com_px: np.ndarray, pixel: np.ndarray) -> tuple[np.ndarray, str]:
         """Return the phase's gradient (n, 2) per picture pixel, and its unit."""
@@ -314,7 +300,7 @@ class VirtualImages:
                 f" first {min(n, ESTIMATE_FRAMES)} frames; give semi_convergence_angle_mrad and"
                 " angular_sampling_mrad"
             )
-        counts = rows["moments"][:, 0]
+        counts = rows["sums"][:, 0]
         for what, bad in (
             ("not finite", ~np.isfinite(counts)),
             ("dark or empty", counts <= 0),
@@ -324,3 +310,12 @@ class VirtualImages:
             if bad.any():
                 flags.append(f"{int(bad.sum())} of {n} frames are {what}")
         return flags
+
+
+def _centre_of_mass(total: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the deflection (n, 2) from the mean, and the mean on the detector, px."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        com = np.where(total[:, None] > 0, moments[:, :2] / total[:, None], np.nan)
+    lit = np.isfinite(com).all(axis=1)
+    centre = com[lit].mean(axis=0) if lit.any() else np.full(2, np.nan)
+    return com - centre, centre
