@@ -82,8 +82,8 @@ class LiveCallback:
         self.publisher.fail(f"{type(error).__name__}: {error}")
 
     def rehearse(self, batch: Batch) -> None:
-        """Make the model for frames like these and forget it: raises what it would raise."""
-        self._build(batch)
+        """Show frames to a model that is then forgotten: raises what it would raise."""
+        self._build(batch).partial_fit(batch)
 
     @property
     def result_(self) -> dict[str, Quantity]:

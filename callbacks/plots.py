@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Box = tuple[float, float, float, float]
 PREFERRED = ("object_phase", "bf", "adf", "idpc", "dose_e_per_a2")
 LARGEST = 6
 MAPS = {"object_phase": "magma", "idpc": "magma", "dose_e_per_a2": "viridis"}
@@ -44,19 +46,74 @@ def images(result: Mapping[str, Quantity]) -> dict[str, Quantity]:
     return {k: drawable[k] for k in [*order, *sorted(set(drawable) - set(order))][:LARGEST]}
 
 
-def pixel_size_nm(key: str, result: Mapping[str, Quantity]) -> float | None:
-    """Return the width of an image's pixel, where the analysis states one."""
-    name = "object_pixel_m" if key.startswith("object") else "image_pixel_m"
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies: its pixel and its origin, (y, x), in `unit`."""
+
+    pixel: tuple[float, float]
+    origin: tuple[float, float]
+    unit: str
+
+    def box(self, shape: tuple[int, ...]) -> Box:
+        """Return the (x0, x1, y1, y0) edges of an image of this shape."""
+        (dy, dx), (y, x) = self.pixel, self.origin
+        return x - dx / 2, x + (shape[1] - 0.5) * dx, y + (shape[0] - 0.5) * dy, y - dy / 2
+
+
+def placement(key: str, result: Mapping[str, Quantity]) -> Placement:
+    """Return where an image lies, in nm where the analysis states its pixel, else in pixels."""
+    kind = "object" if key.startswith("object") else "image"
+    for units, scale, unit in (("m", 1e9, "nm"), ("px", 1.0, "px")):
+        pixel = _pair(result, f"{kind}_pixel_{units}", scale)
+        if pixel is not None:
+            origin = _pair(result, f"{kind}_origin_{units}", scale) or (0.0, 0.0)
+            return Placement(pixel, origin, unit)
+    return Placement((1.0, 1.0), _pair(result, f"{kind}_origin_px", 1.0) or (0.0, 0.0), "px")
+
+
+def _pair(result: Mapping[str, Quantity], name: str, scale: float) -> tuple[float, float] | None:
     if name not in result:
         return None
-    size = np.atleast_1d(np.asarray(result[name].value, float))[-1]
-    return float(size * 1e9) if np.isfinite(size) and size > 0 else None
+    y, x = np.broadcast_to(np.asarray(result[name].value, float), (2,)) * scale
+    return (float(y), float(x)) if np.isfinite(y) and np.isfinite(x) else None
 
 
-def draw_image(axes: Axes, key: str, q: Quantity, pixel_nm: float | None) -> None:
-    """Draw one image with its unit and a scale bar."""
-    value = np.asarray(q.value, float)
-    finite = value[np.isfinite(value)]
+def scanned_box(result: Mapping[str, Quantity], place: Placement) -> Box | None:
+    """Return the (x0, x1, y1, y0) edges of where the beam has been, where that is known."""
+    units, scale = ("m", 1e9) if place.unit == "nm" else ("px", 1.0)
+    if f"positions_{units}" not in result:
+        return None
+    positions = np.asarray(result[f"positions_{units}"].value, float) * scale
+    positions = positions[np.isfinite(positions).all(axis=1)]
+    if len(positions) < 2:
+        return None
+    (y0, x0), (y1, x1) = positions.min(axis=0), positions.max(axis=0)
+    if x1 - x0 < 4 * place.pixel[1] or y1 - y0 < 4 * place.pixel[0]:
+        return None
+    return float(x0), float(x1), float(y1), float(y0)
+
+
+def draw_image(
+    axes: Axes, key: str, result: Mapping[str, Quantity], view: Box | None = None
+) -> None:
+    """Draw one image of a result with its unit and a scale bar.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+    key : str
+    result : mapping of str to Quantity
+    view : (x0, x1, y1, y0), optional
+        What to show; by default where the beam has been, else the whole image.
+    """
+    quantity = result[key]
+    value = np.asarray(quantity.value, float)
+    place = placement(key, result)
+    whole = place.box(value.shape)
+    seen = scanned_box(result, place) or whole
+    view = view or seen
+    inside = value[_rows(seen[3], seen[2], 0, place), _rows(seen[0], seen[1], 1, place)]
+    finite = inside[np.isfinite(inside)]
     low, high = np.percentile(finite, [1, 99]) if finite.size else (0.0, 1.0)
     image = axes.imshow(
         value,
@@ -64,36 +121,42 @@ def draw_image(axes: Axes, key: str, q: Quantity, pixel_nm: float | None) -> Non
         vmin=low,
         vmax=high if high > low else low + 1,
         interpolation="nearest",
+        extent=whole,
     )
     axes.set_title(TITLES.get(key, key), fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.set_xlim(view[0], view[1])
+    axes.set_ylim(view[2], view[3])
     axes.set_facecolor("0.85")  # where the beam has not been
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.ax.tick_params(labelsize=7)
-    bar.set_label(q.units, fontsize=8)
-    if pixel_nm:
-        _scale_bar(axes, value.shape, pixel_nm)
-    else:
-        axes.set_xlabel("pixel size unknown", fontsize=7)
+    bar.set_label(quantity.units, fontsize=8)
+    _scale_bar(axes, view, place.unit)
 
 
-def _scale_bar(axes: Axes, shape: tuple[int, ...], pixel_nm: float) -> None:
-    """Draw a bar of a round length, about a quarter of the image wide."""
-    target = shape[1] * pixel_nm / 4
-    decade = 10.0 ** np.floor(np.log10(target))
-    length = decade * max(m for m in (1, 2, 5) if m * decade <= target or m == 1)
-    pixels = length / pixel_nm
-    x, y = shape[1] * 0.05, shape[0] * 0.94
-    style = {"solid_capstyle": "butt"}
-    axes.plot([x, x + pixels], [y, y], color="black", lw=5, **style)
-    axes.plot([x, x + pixels], [y, y], color="white", lw=3, **style)
-    text = f"{length:g} nm" if length >= 1 else f"{length * 10:g} Å"
-    axes.text(
-        x + pixels / 2, y - shape[0] * 0.02, text, color="white", ha="center", va="bottom", fontsize=7
-    ).set_path_effects(_outline())
-    axes.set_xlim(-0.5, shape[1] - 0.5)
-    axes.set_ylim(shape[0] - 0.5, -0.5)
+def _rows(low: float, high: float, axis: int, place: Placement) -> slice:
+    """Return the pixels of one axis that lie between two edges."""
+    first = (low - place.origin[axis]) / place.pixel[axis]
+    last = (high - place.origin[axis]) / place.pixel[axis]
+    return slice(max(int(np.floor(first)), 0), max(int(np.ceil(last)) + 1, 1))
+
+
+def _scale_bar(axes: Axes, view: Box, unit: str) -> None:
+    """Draw a bar of a round length, about a quarter of the picture wide."""
+    width, height = view[1] - view[0], view[2] - view[3]
+    decade = 10.0 ** np.floor(np.log10(width / 4))
+    length = decade * max(m for m in (1, 2, 5) if m * decade <= width / 4 or m == 1)
+    x, y = view[0] + width * 0.05, view[3] + height * 0.94
+    for color, line_width in (("black", 5), ("white", 3)):
+        axes.plot([x, x + length], [y, y], color=color, lw=line_width, solid_capstyle="butt")
+    text = f"{length:g} {unit}"
+    if unit == "nm" and length < 1:
+        text = f"{length * 10:g} Å"
+    label = axes.text(
+        x + length / 2, y - height * 0.02, text, color="white", ha="center", va="bottom", fontsize=7
+    )
+    label.set_path_effects(_outline())
 
 
 def _outline() -> list[Any]:
@@ -108,10 +171,8 @@ def draw(figure: Figure, result: Mapping[str, Quantity], title: str) -> bool:
     figure.clear()
     if not found:
         return False
-    for axes, (key, q) in zip(
-        np.atleast_1d(figure.subplots(1, len(found))), found.items(), strict=True
-    ):
-        draw_image(axes, key, q, pixel_size_nm(key, result))
+    for axes, key in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
+        draw_image(axes, key, result)
     figure.suptitle(title, fontsize=9)
     return True
 

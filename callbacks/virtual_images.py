@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..models.base import Batch
-from ..models.virtual_images import SETTINGS, VirtualImages
+from ..models.virtual_images import VirtualImages
 from .live import LiveCallback
 from .metadata import METADATA_KEYS, experiment_of
 from .publish import Publisher
@@ -15,7 +15,11 @@ from .publish import Publisher
 def virtual_images(
     start: Mapping[str, Any],
     publisher: Callable[[], Publisher],
-    **settings: Any,
+    *,
+    detectors: Mapping[str, Any] | None = None,
+    centre_px: tuple[float, float] | None = None,
+    com_outer: float | None = None,
+    **metadata: Any,
 ) -> LiveCallback:
     """Build the analysis `virtual_images` for a run.
 
@@ -24,17 +28,21 @@ def virtual_images(
     start : mapping
         The run's start document.
     publisher : callable () -> Publisher
-    **settings
-        Of `models.virtual_images.VirtualImages`, and metadata keys that take the place of those
-        in the start document.
+    detectors, centre_px, com_outer
+        Of `models.virtual_images.VirtualImages`.
+    **metadata
+        Keys that take the place of those in the start document, such as ``energy_kev``.
     """
 
     def build(batch: Batch) -> VirtualImages:
-        own = {key: value for key, value in settings.items() if key in SETTINGS}
-        other = {key: value for key, value in settings.items() if key not in SETTINGS}
-        return VirtualImages(experiment_of(start, other), **own)
+        return VirtualImages(
+            experiment_of(start, metadata),
+            detectors=dict(detectors) if detectors is not None else None,
+            centre_px=centre_px,
+            com_outer=com_outer,
+        )
 
     return LiveCallback(start, publisher, build)
 
 
-virtual_images.also_accepts = (*SETTINGS, *METADATA_KEYS)  # type: ignore[attr-defined]
+virtual_images.also_accepts = METADATA_KEYS  # type: ignore[attr-defined]

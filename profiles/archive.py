@@ -152,7 +152,7 @@ class Archive:
     def newest(self, number: int) -> list[Any]:
         """Return the newest raw runs, the newest last."""
         raw = self.catalog.raw
-        return list(reversed(raw.values().last(number))) if len(raw) else []
+        return list(raw.values().tail(number)) if len(raw) else []
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the store has everything."""

@@ -77,7 +77,7 @@ def run_play(
         pace = _pace(rate, recording)
         camera, coils, metadata = play(recording, place.frames, rate=pace)
         metadata |= bare | {"recorded_file": str(Path(file).resolve())}
-        _rehearse(chosen, metadata, camera, coils)
+        _rehearse(chosen, metadata, recording, coils)
         devices = {"camera": camera, "scan_coils": coils}
         with open_session(chosen, directory, devices=devices) as session:
             plan = load_plans(Profile("", plans=["points"]))["points"]
@@ -110,7 +110,9 @@ def _pace(rate: str | float | None, recording: Recording) -> float | str:
     return hertz
 
 
-def _rehearse(profile: Profile, metadata: Mapping[str, Any], camera: Any, coils: Any) -> None:
+def _rehearse(
+    profile: Profile, metadata: Mapping[str, Any], recording: Recording, coils: Any
+) -> None:
     """Make each analysis once, so that what is missing is asked for before anything is acquired."""
     start = {
         "uid": "rehearsal",
@@ -118,7 +120,14 @@ def _rehearse(profile: Profile, metadata: Mapping[str, Any], camera: Any, coils:
         **metadata,
         "trajectory": coils.trajectory.to_dict(inline=False),
     }
-    frames = np.zeros((0, *camera.driver.shape), camera.driver.dtype)
+    few = slice(0, min(len(recording), 4))
+    key = "positions_px" if coils.units == "px" else "positions_m"
+    scale = 1.0 if coils.units == "px" else 1e-9
+    batch = Batch(
+        np.asarray(recording.frames[few]),
+        np.arange(few.stop),
+        {key: coils.trajectory.positions[few] * scale},
+    )
     for name, table in profile.analyses.items():
         factory = check_analysis(name, table)
 
@@ -128,4 +137,4 @@ def _rehearse(profile: Profile, metadata: Mapping[str, Any], camera: Any, coils:
         callback = factory(start, no_publisher, **table)
         if callback is None:
             raise SettingError(f"the analysis {name!r} does not apply to this file")
-        callback.rehearse(Batch(frames, np.zeros(0, np.int64)))
+        callback.rehearse(batch)
