@@ -186,15 +186,16 @@ class FrameWriter:
         try:
             self._check_room(sum(array.nbytes for array in rows.values()))
             for name, array in rows.items():
+                if len(array) != n:
+                    raise ValueError(f"{len(array)} rows of {name} for {n} frames")
                 dataset = self._datasets[name]
                 dataset.resize(stop, axis=0)
                 dataset[self.written : stop] = array
             for dataset in self._datasets.values():
                 dataset.flush()
         except WriteError:
-            self._cut_back()
             raise
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # h5py raises many kinds; whatever it was, no row may be half
             self._cut_back()
             raise WriteError(
                 f"writing {self.path} failed after {self.written} rows: {error}"

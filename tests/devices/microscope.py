@@ -3,7 +3,7 @@
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import event_model
@@ -56,11 +56,11 @@ def local(uri: str) -> Path:
     return Path(uri.removeprefix("file://localhost"))
 
 
-@dataclass
 class Documents:
     """Every document of some runs, in order."""
 
-    all: list = field(default_factory=list)
+    def __init__(self):
+        self.all = []
 
     def __call__(self, name, doc):
         self.all.append((name, dict(doc)))
