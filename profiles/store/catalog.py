@@ -160,15 +160,12 @@ def _open_server(uri: str) -> Catalog:
             f"{uri} answers {error.response.status_code}; check that it is a Tiled server and that "
             "TILED_API_KEY holds its key"
         ) from error
-    except httpx.HTTPError as error:
+    # A web server of another kind fails Tiled's client in many ways.
+    except Exception as error:
         raise CatalogError(
-            f"the Tiled server {uri} does not answer ({_first_line(error)}); start it or check the "
-            "address"
+            f"{uri} answers, but not as a Tiled server does ({type(error).__name__}: "
+            f"{_first_line(error)}); check the address"
         ) from error
-    except ValueError as error:
-        raise CatalogError(f"{uri} answers, but is not a Tiled server: {_first_line(error)}") from (
-            error
-        )
     return _with_containers(uri, context, address)
 
 

@@ -79,14 +79,19 @@ def connect(directory: Path, readable: Iterable[Path]) -> Any:
     from tiled.config import Authentication
     from tiled.media_type_registration import default_serialization_registry
     from tiled.server.app import build_app
+    from tiled.server.settings import get_settings
 
     # Tiled reports each start of a server on the terminal; this one is nobody's business.
     logging.getLogger("tiled.server.app").setLevel(logging.WARNING)
     default_serialization_registry.register("BlueskyRun", "application/json-seq", json_seq_exporter)
     arguments = configuration(directory, readable)
     tree = from_uri(arguments.pop("uri"), **arguments)
-    # The key stays in this process; nothing outside it can reach the application anyway.
-    app = build_app(tree, authentication=Authentication(single_user_api_key=secrets.token_hex()))
+    app = build_app(tree, authentication=Authentication())
+    # Tiled keeps one settings object a process: a second application would change this one's key.
+    # The key is known here only; nothing outside the process can reach the application anyway.
+    settings = app.dependency_overrides[get_settings]()
+    own = settings.model_copy(update={"single_user_api_key": secrets.token_hex()})
+    app.dependency_overrides[get_settings] = lambda: own
     return Context.from_app(app)
 
 

@@ -56,13 +56,19 @@ def RE():
 
 
 @pytest.fixture
-def acquire(store, RE):
+def journal(tmp_path):
+    """Folder of the journals of one test."""
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def acquire(store, RE, journal):
     """Run a plan into journal and store; return the uid and the documents as recorded."""
 
     def run(plan):
         with (
-            Recorder(store.journal) as recorder,
-            StoreWriter(store.catalog, journal=store.journal) as writer,
+            Recorder(journal) as recorder,
+            StoreWriter(store.catalog, journal=journal) as writer,
         ):
             tokens = [RE.subscribe(recorder), RE.subscribe(writer)]
             try:
@@ -71,6 +77,6 @@ def acquire(store, RE):
                 for token in tokens:
                     RE.unsubscribe(token)
             assert writer.wait(60), writer.problems
-        return uid, list(read_journal(store.journal / f"{uid}.journal"))
+        return uid, list(read_journal(journal / f"{uid}.journal"))
 
     return run

@@ -82,22 +82,22 @@ def test_a_killed_run_is_read_up_to_its_last_announced_frame(
     assert str(again) == "nothing to recover"
 
 
-def test_a_run_that_the_catalogue_lost_is_fed_again(store, acquire):
+def test_a_run_that_the_catalogue_lost_is_fed_again(store, journal, acquire):
     uid, _ = acquire(bp.scan([motor], motor, 0, 1, 4))
     remove(store.catalog.raw, uid)
     assert uid not in store.catalog.raw
-    assert recover(store.journal, store.catalog).recovered == [uid]
+    assert recover(journal, store.catalog).recovered == [uid]
     assert find(store.catalog, uid)["primary"]["motor"].read().tolist() == pytest.approx(
         [0, 1 / 3, 2 / 3, 1]
     )
 
 
-def test_removing_a_run_leaves_its_frames(store, acquire, block_flyer):
+def test_removing_a_run_leaves_its_frames(store, journal, acquire, block_flyer):
     camera = block_flyer.BlockFlyer(name="kept", directory=store.frames, n_frames=8)
     uid, _ = acquire(block_flyer.fly(camera))
     remove(store.catalog.raw, uid)
     assert camera.path.is_file()
-    assert recover(store.journal, store.catalog).recovered == [uid]
+    assert recover(journal, store.catalog).recovered == [uid]
     assert find(store.catalog, uid)["primary"]["kept_frames"].shape == (8, 128, 128)
 
 

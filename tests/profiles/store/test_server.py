@@ -1,0 +1,157 @@
+"""A real Tiled server on loopback, that goes away and comes back."""
+
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+import yaml
+from event_model import compose_run
+
+from flyback.callbacks.record import Recorder
+from flyback.profiles.store import embedded
+from flyback.profiles.store.catalog import CatalogError, open_catalog
+from flyback.profiles.store.recovery import recover
+from flyback.profiles.store.runs import documents, find
+from flyback.profiles.store.writer import StoreWriter
+
+KEY = "secret"
+
+
+class Server:
+    """``tiled serve config`` in a process of its own."""
+
+    def __init__(self, root, frames):
+        embedded.create(root)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._config = root / "config.yml"
+        tree = {"path": "/", "tree": "catalog", "args": embedded.configuration(root, [frames])}
+        content = {"authentication": {"single_user_api_key": KEY}, "trees": [tree]}
+        self._config.write_text(yaml.safe_dump(content))
+
+    def start(self):
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tiled",
+                "serve",
+                "config",
+                self._config,
+                "--port",
+                str(self.port),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for line in self._process.stdout:
+            if "Uvicorn running" in line:
+                break
+        else:
+            raise RuntimeError("the server did not start")
+        # Read on, or the server stands still when the pipe is full.
+        self._reader = threading.Thread(target=self._process.stdout.read)
+        self._reader.start()
+
+    def kill(self):
+        self._process.kill()
+        self._reader.join()
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    root = tmp_path_factory.mktemp("server")
+    (root / "frames").mkdir()
+    server = Server(root, root / "frames")
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TILED_API_KEY", KEY)
+        yield server
+    server.kill()
+
+
+def step_run(n):
+    run = compose_run()
+    yield "start", run.start_doc
+    key = {"source": "x", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
+    stream = run.compose_descriptor(name="primary", data_keys={"x": key})
+    yield "descriptor", stream.descriptor_doc
+    for i in range(n):
+        yield "event", stream.compose_event(data={"x": float(i)}, timestamps={"x": 1.0})
+    yield "stop", run.compose_stop()
+
+
+def test_a_server_that_goes_away_costs_nothing(server, tmp_path):
+    first, second = list(step_run(10)), list(step_run(4))
+    with (
+        open_catalog(uri=server.uri) as catalog,
+        Recorder(tmp_path) as recorder,
+        StoreWriter(catalog, journal=tmp_path) as writer,
+    ):
+
+        def give(docs):
+            for name, doc in docs:
+                recorder(name, doc)
+                writer(name, doc)
+
+        give(first[:6])
+        assert writer.wait(60)
+        server.kill()
+        give(first[6:])
+        assert not writer.wait(60)
+        give(second)
+        assert not writer.wait(60)
+        assert set(writer.problems) == {first[0][1]["uid"], second[0][1]["uid"]}
+        with pytest.raises(CatalogError, match="does not answer"):
+            recover(tmp_path, catalog)
+        server.start()
+        assert writer.wait(60), writer.problems
+        for docs, n in ((first, 10), (second, 4)):
+            uid = docs[0][1]["uid"]
+            assert find(catalog, uid)["primary"]["x"].read().tolist() == list(range(n))
+            names = [name for name, _ in documents(catalog, uid)]
+            assert names == [name for name, _ in docs]
+        assert not recover(tmp_path, catalog)
+
+
+def test_a_session_that_ended_without_the_server_is_recovered(server, tmp_path):
+    docs = list(step_run(5))
+    with open_catalog(uri=server.uri) as catalog, Recorder(tmp_path) as recorder:
+        for name, doc in docs:
+            recorder(name, doc)
+        report = recover(tmp_path, catalog)
+        assert report.recovered == [docs[0][1]["uid"]]
+        assert find(catalog, docs[0][1]["uid"])["primary"]["x"].shape == (5,)
+
+
+def test_a_wrong_key_is_said(server, monkeypatch):
+    monkeypatch.setenv("TILED_API_KEY", "wrong")
+    with pytest.raises(CatalogError, match="TILED_API_KEY holds its key"):
+        open_catalog(uri=server.uri)
+
+
+def test_something_else_that_answers_is_said():
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>hello</html>")
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(CatalogError, match="Tiled server"):
+                open_catalog(uri=f"http://127.0.0.1:{other.server_port}")
+        finally:
+            other.shutdown()
+            thread.join()
