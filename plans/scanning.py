@@ -1,6 +1,8 @@
-"""Scans of the beam over a specimen: each is one run."""
+"""Scans of the beam over a specimen: each is one run.
 
-from __future__ import annotations
+The annotations here are objects, not strings: bluesky-queueserver reads them to turn the names
+of devices into devices, so this module does not postpone their evaluation.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Optional
