@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -119,8 +119,7 @@ class BrightField:
         step_m: float,
         rotation_rad: float,
         aberrations: Mapping[str, float],
-        each: Callable[[Any, list[slice]], None],
-        rows: Callable[[int], list[slice]],
+        over_rows: Callable[[int, Callable[[slice], None]], None],
     ) -> np.ndarray:
         """Return G on the half plane of a real transform.
 
@@ -134,8 +133,8 @@ class BrightField:
             Scan rotation.
         aberrations : mapping
             As `probe.chi` takes them; the experiment's defocus is added.
-        each, rows : callables
-            How to spread work over rows.
+        over_rows : callable
+            Given a number of rows and work on a slice of them, gets it done.
 
         Returns
         -------
@@ -155,7 +154,6 @@ class BrightField:
         shifts[0, 0] = np.nan
         first = np.stack(np.unravel_index(self.keep, self.box), axis=1) * self.size
         centres = first + np.array(self.corner) - self.centre
-        stride = 2 if self.size % 2 == 0 else 1
         out = np.empty((*shifts.shape[:2], len(self.keep)), table.dtype)
 
         def fill(part: slice) -> None:
@@ -165,13 +163,12 @@ class BrightField:
                 _OVERSAMPLING,
                 centres,
                 self.size,
-                stride,
                 self.good,
                 shifts[part],
                 out[part],
             )
 
-        each(fill, rows(len(shifts)))
+        over_rows(len(shifts), fill)
         return out
 
     def _table(self, aberrations: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -194,5 +191,5 @@ class BrightField:
             known,
         )
         if not any(value for name, value in known.items() if name.startswith("C")):
-            return table.real.astype(np.float32), half.astype(float)
+            return np.real(table).astype(np.float32), half.astype(float)
         return table.astype(np.complex64), half.astype(float)

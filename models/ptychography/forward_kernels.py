@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from rocket_fft import c2c
 
+_FAST = {"contract", "nsz", "arcp", "reassoc"}
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -89,6 +90,40 @@ def _tilt(shift, out):
         out[k] = complex(math.cos(angle), math.sin(angle))
 
 
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _times(wave, other, out):
+    """Fill ``out = wave * other``, all (h, w) complex64; `out` may be `wave`."""
+    for y in range(wave.shape[0]):
+        for x in range(wave.shape[1]):
+            a, b = wave[y, x], other[y, x]
+            out[y, x] = complex(
+                a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real
+            )
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _times_ramps(wave, along_y, along_x, row, out):
+    """Fill ``out = wave * along_y[:, None] * along_x``; `row` (w,) complex64 is work space."""
+    for y in range(wave.shape[0]):
+        p = along_y[y]
+        for x in range(wave.shape[1]):
+            q = along_x[x]
+            row[x] = complex(p.real * q.real - p.imag * q.imag, p.real * q.imag + p.imag * q.real)
+        for x in range(wave.shape[1]):
+            a, b = wave[y, x], row[x]
+            out[y, x] = complex(
+                a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real
+            )
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _add_intensity(wave, intensity):
+    for y in range(wave.shape[0]):
+        for x in range(wave.shape[1]):
+            z = wave[y, x]
+            intensity[y, x] += z.real * z.real + z.imag * z.imag
+
+
 @njit(nogil=True, cache=True)
 def expose(obj, spectrum, corners, offsets, descan, seed, first, noise, ceiling, out):
     """Fill `out` with the frames of a scan.
@@ -118,6 +153,7 @@ def expose(obj, spectrum, corners, offsets, descan, seed, first, noise, ceiling,
     ramp_y, ramp_x = np.empty(h, np.complex64), np.empty(w, np.complex64)
     tilt_y, tilt_x = np.empty(h, np.complex64), np.empty(w, np.complex64)
     state = np.empty(1, np.uint64)
+    row = np.empty(w, np.complex64)
     for f in range(corners.shape[0]):
         cy, cx = corners[f, 0], corners[f, 1]
         _ramp(offsets[f, 0], ramp_y)
@@ -128,22 +164,13 @@ def expose(obj, spectrum, corners, offsets, descan, seed, first, noise, ceiling,
             _tilt(descan[f, 1], tilt_x)
         intensity[:] = 0
         for m in range(modes):
-            for y in range(h):
-                for x in range(w):
-                    wave[y, x] = spectrum[m, y, x] * (ramp_y[y] * ramp_x[x])
+            _times_ramps(spectrum[m], ramp_y, ramp_x, row, wave)
             c2c(wave, wave, axes, False, 1.0 / (h * w), 1)
-            for y in range(h):
-                for x in range(w):
-                    wave[y, x] *= obj[cy + y, cx + x]
+            _times(wave, obj[cy : cy + h, cx : cx + w], wave)
             if tilted:
-                for y in range(h):
-                    for x in range(w):
-                        wave[y, x] *= tilt_y[y] * tilt_x[x]
+                _times_ramps(wave, tilt_y, tilt_x, row, wave)
             c2c(wave, wave, axes, True, 1.0, 1)
-            for y in range(h):
-                for x in range(w):
-                    z = wave[y, x]
-                    intensity[y, x] += z.real * z.real + z.imag * z.imag
+            _add_intensity(wave, intensity)
         state[0] = _mix(seed + _GOLDEN) ^ _mix(np.uint64(first + f) * _GOLDEN + _MIX_1)
         _count(intensity, noise, ceiling, state, out[f])
 
@@ -158,6 +185,8 @@ def _count(intensity, noise, ceiling, state, out):
             value = np.float64(intensity[y, x])
             if noise:
                 value = poisson(value, state)
+            else:
+                value = value if out.itemsize == 4 else math.floor(value + 0.5)
             out[row, (x + w // 2) % w] = min(value, ceiling)
 
 

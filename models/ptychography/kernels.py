@@ -13,7 +13,7 @@ _FAST = {"contract", "nsz", "arcp", "reassoc"}
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def bin_box(frame, y0, x0, size, grid, row):
-    """Sum a box of a frame into super-pixels.
+    """Sum a box of a frame into super-pixels; return its largest count.
 
     Parameters
     ----------
@@ -28,25 +28,38 @@ def bin_box(frame, y0, x0, size, grid, row):
         Work space.
     """
     ny, nx = grid.shape
+    width = nx * size
+    top = np.float32(0)
     for j in range(ny):
         row[:] = 0
         for r in range(size):
-            line = frame[y0 + j * size + r, x0 : x0 + nx * size]
-            for x in range(nx * size):
+            line = frame[y0 + j * size + r, x0 : x0 + width]
+            for x in range(width):
                 row[x] += np.float32(line[x])
-        for i in range(nx):
-            total = np.float32(0)
-            for r in range(size):
-                total += row[i * size + r]
-            grid[j, i] = total
+        grid[j, :] = 0
+        for r in range(size):
+            for i in range(nx):
+                grid[j, i] += row[i * size + r]
+        for x in range(width):  # a pixel at the format's top lifts its column's sum to it
+            top = max(top, row[x])
+    return top
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def splat(frames, y0, x0, size, box, keep, positions, canvas, weight):
+def _reaches(frame, ceiling):
+    for y in range(frame.shape[0]):
+        for x in range(frame.shape[1]):
+            if frame[y, x] >= ceiling:
+                return True
+    return False
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def splat(frames, y0, x0, size, box, keep, sixteenths, ceiling, canvas, weight):
     """Bin the bright field of each frame and spread it over the four nearest canvas pixels.
 
-    Positions are rounded to 1/16 pixel: the weights are then multiples of 1/256, sums of counts
-    are exact in float32, and the order in which frames arrive cannot matter.
+    Positions are whole sixteenths of a pixel: the weights are then multiples of 1/256, sums of
+    counts are exact in float32, and the order in which frames arrive cannot matter.
 
     Parameters
     ----------
@@ -57,31 +70,41 @@ def splat(frames, y0, x0, size, box, keep, positions, canvas, weight):
         Super-pixels along y and x.
     keep : (K,) int64
         Flat indices of the super-pixels in the bright field.
-    positions : (n, 2) float64, canvas pixels
+    sixteenths : (n, 2) int64
+        Positions in 1/16 of a canvas pixel.
+    ceiling : float
+        Count at which a pixel is clipped.
     canvas : (Y, X, K) float32, in place
     weight : (Y, X) float32, in place
+
+    Returns
+    -------
+    int
+        How many frames have a clipped pixel in the box's columns.
     """
     grid = np.empty((box[0], box[1]), np.float32)
     row = np.empty(box[1] * size, np.float32)
     flat = grid.reshape(-1)
     vector = np.empty(keep.shape[0], np.float32)
+    clipped = 0
     for f in range(frames.shape[0]):
-        bin_box(frames[f], y0, x0, size, grid, row)
+        if bin_box(frames[f], y0, x0, size, grid, row) >= ceiling:
+            clipped += _reaches(frames[f], ceiling)
         for k in range(keep.shape[0]):
             vector[k] = flat[keep[k]]
-        sy = math.floor(positions[f, 0] * 16 + 0.5)
-        sx = math.floor(positions[f, 1] * 16 + 0.5)
-        for dy in range(2):
+        sy, sx = sixteenths[f, 0], sixteenths[f, 1]
+        for corner in range(4):
+            dy, dx = corner >> 1, corner & 1
             wy = sy & 15 if dy else 16 - (sy & 15)
-            for dx in range(2):
-                wx = sx & 15 if dx else 16 - (sx & 15)
-                if wy * wx == 0:
-                    continue
-                w = np.float32(wy * wx) / np.float32(256)
-                target = canvas[(sy >> 4) + dy, (sx >> 4) + dx]
-                weight[(sy >> 4) + dy, (sx >> 4) + dx] += w
-                for k in range(target.shape[0]):
-                    target[k] += w * vector[k]
+            wx = sx & 15 if dx else 16 - (sx & 15)
+            if wy * wx == 0:
+                continue
+            w = np.float32(wy * wx) / np.float32(256)
+            target = canvas[(sy >> 4) + dy, (sx >> 4) + dx]
+            weight[(sy >> 4) + dy, (sx >> 4) + dx] += w
+            for k in range(target.shape[0]):
+                target[k] += w * vector[k]
+    return clipped
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
@@ -118,7 +141,7 @@ def _look_up(table, y, x):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def overlap_function(table, origin, oversampling, centres, size, stride, good, shifts, out):
+def overlap_function(table, origin, oversampling, centres, size, good, shifts, out):
     """Fill G, the interference of the two side bands with the central disk, for every Q.
 
     ``G_Q(k) = conj(A(k)) A(k - Q) - A(k) conj(A(k + Q))`` (Rodenburg, McCallum & Nellist,
@@ -133,14 +156,13 @@ def overlap_function(table, origin, oversampling, centres, size, stride, good, s
     oversampling : float
     centres : (K, 2) float64, detector pixels from the optic axis
         First pixel of each super-pixel.
-    size, stride : int
-        Pixels along a super-pixel, and every how many of them to sample.
+    size : int
+        Pixels along a super-pixel.
     good : (K, size, size) bool
     shifts : (Y, X, 2) float64, detector pixels
         Q in the detector's frame; NaN where it is beyond the transfer.
     out : (Y, X, K) of the table's dtype
     """
-    first = 0.5 * (stride - 1)
     for y in range(shifts.shape[0]):
         for x in range(shifts.shape[1]):
             qy, qx = shifts[y, x, 0] * oversampling, shifts[y, x, 1] * oversampling
@@ -149,22 +171,22 @@ def overlap_function(table, origin, oversampling, centres, size, stride, good, s
                 continue
             for k in range(centres.shape[0]):
                 total = table[0, 0] * np.float32(0)
-                for r in range(0, size, stride):
-                    ky = (centres[k, 0] + r + first) * oversampling + origin[0]
-                    for c in range(0, size, stride):
+                for r in range(size):
+                    ky = (centres[k, 0] + r) * oversampling + origin[0]
+                    for c in range(size):
                         if not good[k, r, c]:
                             continue
-                        kx = (centres[k, 1] + c + first) * oversampling + origin[1]
+                        kx = (centres[k, 1] + c) * oversampling + origin[1]
                         here = _look_up(table, ky, kx)
                         minus = _look_up(table, ky - qy, kx - qx)
                         plus = _look_up(table, ky + qy, kx + qx)
                         total += np.conj(here) * minus - here * np.conj(plus)
-                out[y, x, k] = total * np.float32(stride * stride)
+                out[y, x, k] = total
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def project(spectrum, overlap, weight, numerator, power):
-    """Project data on the overlap function: sums of ``w conj(G) F`` and of ``w |G|^2``.
+def project(spectrum, overlap, weight, numerator, power, total):
+    """Project data on the overlap function: sums of ``w conj(G) F``, ``w |G|^2``, ``w |F|^2``.
 
     Parameters
     ----------
@@ -172,18 +194,21 @@ def project(spectrum, overlap, weight, numerator, power):
     overlap : (Y, X, K) complex64 or float32
     weight : (K,) float32
     numerator : (Y, X) complex64, filled
-    power : (Y, X) float32, filled
+    power, total : (Y, X) float32, filled
     """
     for y in range(spectrum.shape[0]):
         for x in range(spectrum.shape[1]):
-            re, im, p = np.float32(0), np.float32(0), np.float32(0)
+            re, im = np.float32(0), np.float32(0)
+            p, t = np.float32(0), np.float32(0)
             for k in range(spectrum.shape[2]):
                 g, f = overlap[y, x, k], spectrum[y, x, k]
                 re += weight[k] * (g.real * f.real + g.imag * f.imag)
                 im += weight[k] * (g.real * f.imag - g.imag * f.real)
                 p += weight[k] * (g.real * g.real + g.imag * g.imag)
+                t += weight[k] * (f.real * f.real + f.imag * f.imag)
             numerator[y, x] = complex(re, im)
             power[y, x] = p
+            total[y, x] = t
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
@@ -193,23 +218,25 @@ def _constrain(waves, amplitude, scale):
     A negative amplitude marks a pixel that was not measured; it keeps what the model says.
     """
     h, w = amplitude.shape
+    row = np.empty(w, np.float32)
     misfit = 0.0
     for y in range(h):
+        row[:] = np.float32(1e-12)
+        for m in range(waves.shape[0]):
+            for x in range(w):
+                z = waves[m, y, x]
+                row[x] += z.real * z.real + z.imag * z.imag
         line = np.float32(0)
         for x in range(w):
-            intensity = np.float32(1e-12)
-            for m in range(waves.shape[0]):
-                z = waves[m, y, x]
-                intensity += z.real * z.real + z.imag * z.imag
-            modelled = np.sqrt(intensity)
-            a = amplitude[y, x]
-            target = a if a >= 0 else modelled
+            modelled = np.sqrt(row[x])
+            target = amplitude[y, x] if amplitude[y, x] >= 0 else modelled
             line += (modelled - target) * (modelled - target)
-            factor = scale * target / modelled
-            for m in range(waves.shape[0]):
-                z = waves[m, y, x]
-                waves[m, y, x] = complex(z.real * factor, z.imag * factor)
+            row[x] = scale * target / modelled
         misfit += line
+        for m in range(waves.shape[0]):
+            for x in range(w):
+                z = waves[m, y, x]
+                waves[m, y, x] = complex(z.real * row[x], z.imag * row[x])
     return misfit
 
 
@@ -265,22 +292,36 @@ def sweep(obj, probe, step, amplitudes, order, corners, gradient, density):
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def _update(obj, probe, step, waves, gradient, density):
-    for y in range(obj.shape[0]):
-        for x in range(obj.shape[1]):
-            o = obj[y, x]
-            dre, dim = np.float32(0), np.float32(0)
-            for m in range(probe.shape[0]):
-                p, z = probe[m, y, x], waves[m, y, x]
-                re = z.real - (p.real * o.real - p.imag * o.imag)
-                im = z.imag - (p.real * o.imag + p.imag * o.real)
-                dre += p.real * re + p.imag * im
-                dim += p.real * im - p.imag * re
-                g = gradient[m, y, x]
-                gradient[m, y, x] = complex(
-                    g.real + o.real * re + o.imag * im, g.imag + o.real * im - o.imag * re
+    """Update the object under the probe; gather what the probe's update needs.
+
+    Each loop touches few arrays, else the compiler gives up proving that they do not overlap and
+    the loop stays scalar.
+    """
+    h, w = step.shape
+    before = np.empty(w, np.complex64)
+    for y in range(h):
+        before[:] = obj[y]
+        for m in range(probe.shape[0]):
+            for x in range(w):
+                p, z, o = probe[m, y, x], waves[m, y, x], before[x]
+                waves[m, y, x] = complex(
+                    z.real - (p.real * o.real - p.imag * o.imag),
+                    z.imag - (p.real * o.imag + p.imag * o.real),
                 )
-            density[y, x] += o.real * o.real + o.imag * o.imag
-            obj[y, x] = complex(o.real + step[y, x] * dre, o.imag + step[y, x] * dim)
+            for x in range(w):
+                d, o, g = waves[m, y, x], before[x], gradient[m, y, x]
+                gradient[m, y, x] = complex(
+                    g.real + o.real * d.real + o.imag * d.imag,
+                    g.imag + o.real * d.imag - o.imag * d.real,
+                )
+            for x in range(w):
+                p, d, o, s = probe[m, y, x], waves[m, y, x], obj[y, x], step[y, x]
+                obj[y, x] = complex(
+                    o.real + s * (p.real * d.real + p.imag * d.imag),
+                    o.imag + s * (p.real * d.imag - p.imag * d.real),
+                )
+        for x in range(w):
+            density[y, x] += before[x].real * before[x].real + before[x].imag * before[x].imag
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)

@@ -14,7 +14,7 @@ at any time, without the frames. Two canvases add.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, Self
@@ -27,10 +27,12 @@ from ..corrections import check_frames, corrected, tables
 from ..experiment import Experiment, MissingMetadata
 from .bright_field import BrightField
 from .geometry import batch_positions
-from .kernels import normalise, project, splat
+from .kernels import normalise, project
 from .results import shared_result
+from .scan_canvas import ScanCanvas
 
-_GROWTH = 1.25
+MIN_FRAMES = 64
+LARGE_CANVAS_PX = 300**2
 
 
 class SingleSideband:
@@ -69,27 +71,24 @@ class SingleSideband:
         centre_px: tuple[float, float] | None = None,
         workers: int = 2,
     ) -> None:
-        if not 0 < eps < 1:
-            raise ValueError(f"eps must lie between 0 and 1, got {eps}")
         if experiment.units != "m":
             raise MissingMetadata("positions in metres", "a scan in nm: the scale must be known")
         for name in ("wavelength_m", "angular_sampling_rad", "semi_convergence_angle_rad"):
             experiment.need(name)
+        if bins_across is not None and not 2 <= bins_across <= 64:
+            raise ValueError(f"bins_across must lie between 2 and 64, got {bins_across}")
         self.experiment = experiment
-        self.eps = eps
         self.step_m = _canvas_step(experiment)
         self.bins_across = bins_across or _bins(experiment, self.step_m)
         self.workers = max(1, workers)
-        self._aberrations = dict(aberrations or {})
-        self._centre = centre_px
+        self.centre_px = centre_px
+        self.eps = 0.0
+        self._aberrations: dict[str, float] = {}
         self._rotation = experiment.scan_rotation_rad
+        self.set_optics(eps=eps, aberrations=aberrations)
         self._shape: tuple[int, int] | None = None
         self._field: BrightField | None = None
-        anchor = (0.0, 0.0) if experiment.extent is None else experiment.extent[0]
-        self._anchor = np.array(anchor)
-        self._origin = np.zeros(2, np.int64)
-        self._canvas = np.zeros((0, 0, 0), np.float32)
-        self._weight = np.zeros((0, 0), np.float32)
+        self._canvas: ScanCanvas | None = None
         self._positions: list[np.ndarray] = []
         self._index: list[np.ndarray] = []
         self._clipped = 0
@@ -115,30 +114,19 @@ class SingleSideband:
         frames = corrected(batch)
         if frames.dtype.kind == "f" and not np.all(np.isfinite(frames)):
             raise ValueError("frames hold NaN or infinity; mask those pixels as bad_pixels")
-        field = self._field
-        if field is None:
+        if self._field is None or self._canvas is None:
             good = tables(batch.corrections, self._shape)[2]
-            field = BrightField.of(
-                self.experiment, self._shape, good, self.bins_across, self._centre
+            self._field = BrightField.of(
+                self.experiment, self._shape, good, self.bins_across, self.centre_px
             )
-            self._field = field
-        pixels = (positions - self._anchor) / self.step_m
-        self._make_room(pixels.min(axis=0), pixels.max(axis=0))
-        splat(
-            frames,
-            *field.corner,
-            field.size,
-            np.array(field.box, np.int64),
-            field.keep,
-            pixels - self._origin,
-            self._canvas,
-            self._weight,
+            extent = self.experiment.extent
+            self._canvas = ScanCanvas(len(self._field.keep), self.step_m, extent)
+        field = self._field
+        self._clipped += int(
+            self._canvas.add(frames, field.corner, field.size, field.box, field.keep, positions)
         )
         self._positions.append(positions.copy())
         self._index.append(np.array(batch.scan_index, np.int64))
-        if batch.frames.dtype.kind in "ui":
-            ceiling = np.iinfo(batch.frames.dtype).max
-            self._clipped += int((batch.frames.max(axis=(1, 2)) == ceiling).sum())
         return self
 
     def merge(self, other: Self) -> Self:
@@ -149,28 +137,15 @@ class SingleSideband:
         ValueError
             When the two were set up differently.
         """
-        if other._field is None:
+        if other._canvas is None or other._field is None:
             return self
-        if self._field is None:
-            self._field, self._shape = other._field, other._shape
-        same = (
-            self._shape == other._shape
-            and self.step_m == other.step_m
-            and np.array_equal(self._field.keep, other._field.keep)
-            and np.array_equal(self._anchor, other._anchor)
-        )
-        if not same:
-            raise ValueError("canvases of different frames, steps or bright fields do not add")
-        low, high = other._bounds()
-        self._make_room(low.astype(float), high.astype(float))
-        ours = tuple(
-            slice(a, b) for a, b in zip(low - self._origin, high - self._origin, strict=True)
-        )
-        theirs = tuple(
-            slice(a, b) for a, b in zip(low - other._origin, high - other._origin, strict=True)
-        )
-        self._canvas[ours] += other._canvas[theirs]
-        self._weight[ours] += other._weight[theirs]
+        if self._canvas is None or self._field is None:
+            self._shape, self._field = other._shape, other._field
+            extent = self.experiment.extent
+            self._canvas = ScanCanvas(len(other._field.keep), self.step_m, extent)
+        if self._shape != other._shape or not np.array_equal(self._field.keep, other._field.keep):
+            raise ValueError("canvases of different frames or bright fields do not add")
+        self._canvas.merge(other._canvas)
         self._positions += other._positions
         self._index += other._index
         self._clipped += other._clipped
@@ -191,6 +166,11 @@ class SingleSideband:
         aberrations : mapping or None
             As `probe.chi` takes them; the experiment's defocus is added.
         eps : float or None
+
+        Raises
+        ------
+        ValueError
+            When `eps` is out of range.
         """
         if scan_rotation_rad is not None:
             self._rotation = scan_rotation_rad
@@ -215,56 +195,62 @@ class SingleSideband:
         phase : (H, W) float32, rad
             On the canvas, mean-free; positive where atoms are.
         fourier_error : float
-            Share of the power of the data in the transferred band that a weak phase object does
-            not explain, ``1 - sum |sum_K w conj(G) F|^2 / (sum_K w |G|^2 sum_K w |F|^2)``.
+            Share of the data's power in the transferred band that a weak phase object does not
+            explain, ``1 - sum_Q |sum_K w conj(G) F|^2 / (sum_K w |G|^2) / sum_QK w |F|^2``; shot
+            noise counts as unexplained.
+
+        Raises
+        ------
+        ValueError
+            When there are no frames.
         """
-        field = self._field
-        if field is None:
+        if self._canvas is None or self._field is None:
             raise ValueError("there are no frames to reconstruct; call partial_fit first")
-        low, high = self._bounds()
-        window = tuple(
-            slice(a, b) for a, b in zip(low - self._origin, high - self._origin, strict=True)
+        values, weight, _ = self._canvas.touched
+        height, width = weight.shape
+        shape = (
+            scipy.fft.next_fast_len(height, real=True) or height,
+            scipy.fft.next_fast_len(width, real=True) or width,
         )
-        canvas, weight = self._canvas[window], self._weight[window]
-        shape = tuple(scipy.fft.next_fast_len(int(n), real=True) for n in weight.shape)
-        mean = canvas.sum(axis=(0, 1), dtype=np.float64) / max(float(weight.sum(dtype=float)), 1e-9)
-        data = np.zeros((*shape, len(mean)), np.float32)
-        rows = self._rows(len(weight))
+        mean = values.sum(axis=(0, 1), dtype=np.float64) / float(weight.sum(dtype=np.float64))
         mean32 = mean.astype(np.float32)
-        self._each(
-            lambda s: normalise(canvas[s], weight[s], mean32, data[s, : weight.shape[1]]), rows
-        )
-        spectrum = scipy.fft.rfft2(data, axes=(0, 1), workers=self.workers)
-        overlap = self._overlap_function(field, shape)
+        data = np.zeros((*shape, len(mean)), np.float32)
+        self._over_rows(height, lambda s: normalise(values[s], weight[s], mean32, data[s, :width]))
+        spectrum = np.asarray(scipy.fft.rfft2(data, axes=(0, 1), workers=self.workers))
+        overlap = self._overlap_function(self._field, shape)
         w = (1 / np.maximum(mean / max(mean.max(), 1e-30), 0.02)).astype(np.float32)
         numerator = np.empty(spectrum.shape[:2], np.complex64)
-        power = np.empty(spectrum.shape[:2], np.float32)
-        self._each(
-            lambda s: project(spectrum[s], overlap[s], w, numerator[s], power[s]),
-            self._rows(len(spectrum)),
+        power, total = (np.empty(spectrum.shape[:2], np.float32) for _ in range(2))
+        self._over_rows(
+            len(spectrum),
+            lambda s: project(spectrum[s], overlap[s], w, numerator[s], power[s], total[s]),
         )
-        top = float(power.max())
-        phi = np.where(power > 0, -1j * numerator / (power + self.eps * top + 1e-30), 0)
-        phase = scipy.fft.irfft2(phi.astype(np.complex64), s=shape)
-        phase = phase[: weight.shape[0], : weight.shape[1]] * (field.norm / max(mean.sum(), 1e-30))
-        return (phase - phase.mean()).astype(np.float32), 0.0
+        top = max(float(power.max()), 1e-30)
+        band = power > 1e-6 * top
+        phi = np.where(band, -1j * numerator / (power + self.eps * top), 0)
+        picture = np.asarray(scipy.fft.irfft2(phi, s=shape))[:height, :width]
+        picture = picture * (self._field.norm / max(float(mean.sum()), 1e-30))
+        explained = float((np.abs(numerator[band]) ** 2 / power[band]).sum(dtype=np.float64))
+        error = 1 - explained / max(float(total[band].sum(dtype=np.float64)), 1e-30)
+        return (picture - picture.mean()).astype(np.float32), error
 
     @property
     def result_(self) -> dict[str, Quantity]:
         """What is known so far; the keys of `results.shared_result`, without a probe."""
-        if self._field is None:
+        if self._canvas is None:
             return {}
         phase, error = self.phase()
-        index = np.concatenate(self._index)
+        index, positions = np.concatenate(self._index), np.concatenate(self._positions)
+        self._index, self._positions = [index], [positions]
         order = np.argsort(index, kind="stable")
         return shared_result(
             np.exp(1j * phase).astype(np.complex64),
             phase,
             np.full(2, self.step_m),
             None,
-            np.concatenate(self._positions)[order],
+            positions[order],
             index[order],
-            self._anchor + self._bounds()[0] * self.step_m,
+            self._canvas.touched[2],
             "m",
             "single_sideband",
             error,
@@ -273,17 +259,15 @@ class SingleSideband:
 
     def _reasons(self, phase: np.ndarray) -> list[str]:
         reasons = []
-        experiment = self.experiment
-        limit = experiment.need("wavelength_m") / (
-            4 * experiment.need("semi_convergence_angle_rad")
-        )
+        angle = self.experiment.need("semi_convergence_angle_rad")
+        limit = self.experiment.need("wavelength_m") / (4 * angle)
         if self.step_m > 1.05 * limit:
             reasons.append(
                 f"undersampled: the step of {self.step_m * 1e9:.3g} nm is more than"
                 f" wavelength / (4 semi-convergence angle) = {limit * 1e9:.3g} nm"
             )
-        if self.n_frames < 64:
-            reasons.append(f"too few frames: {self.n_frames}, at least 64 are wanted")
+        if self.n_frames < MIN_FRAMES:
+            reasons.append(f"too few frames: {self.n_frames}, at least {MIN_FRAMES} are wanted")
         if self._clipped:
             reasons.append(
                 f"clipped: {self._clipped} of {self.n_frames} frames reach the top of their"
@@ -293,61 +277,24 @@ class SingleSideband:
             reasons.append("not a weak phase: the phase exceeds 1 rad, use rpie")
         return reasons
 
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the canvas pixels that the positions touch, low and (exclusive) high."""
-        joined = np.concatenate(self._positions)
-        if len(self._positions) > 1:
-            self._positions = [joined]
-        pixels = np.floor((joined - self._anchor) / self.step_m * 16 + 0.5).astype(np.int64)
-        return pixels.min(axis=0) >> 4, -((-pixels.max(axis=0)) >> 4) + 1
-
-    def _make_room(self, low: np.ndarray, high: np.ndarray) -> None:
-        """Enlarge the canvas so that it holds positions between low and high, in pixels."""
-        field = self._field
-        assert field is not None  # noqa: S101  (for the type checker)
-        lo, hi = np.floor(low).astype(np.int64) - 1, np.ceil(high).astype(np.int64) + 3
-        extent = self.experiment.extent
-        old_shape = np.array(self._weight.shape)
-        if self._weight.size:
-            end = self._origin + old_shape
-            if np.all(lo >= self._origin) and np.all(hi <= end):
-                return
-            spare = ((_GROWTH - 1) * old_shape).astype(np.int64)
-            lo = np.where(lo < self._origin, lo - spare, self._origin)
-            hi = np.where(hi > end, hi + spare, end)
-        elif extent is not None:
-            size = (np.array(extent[1]) - self._anchor) / self.step_m
-            lo = np.minimum(lo, -1)
-            hi = np.maximum(hi, np.ceil(size).astype(np.int64) + 3)
-        shape = tuple(int(n) for n in hi - lo)
-        canvas = np.zeros((*shape, len(field.keep)), np.float32)
-        weight = np.zeros(shape, np.float32)
-        if self._weight.size:
-            y, x = self._origin - lo
-            canvas[y : y + old_shape[0], x : x + old_shape[1]] = self._canvas
-            weight[y : y + old_shape[0], x : x + old_shape[1]] = self._weight
-        self._canvas, self._weight, self._origin = canvas, weight, lo
-
-    def _overlap_function(self, field: BrightField, shape: tuple[int, ...]) -> np.ndarray:
+    def _overlap_function(self, field: BrightField, shape: tuple[int, int]) -> np.ndarray:
         key = (shape, self._rotation, tuple(sorted(self._aberrations.items())))
         if self._overlap is None or self._overlap[0] != key:
             overlap = field.overlap_function(
-                shape, self.step_m, self._rotation, self._aberrations, self._each, self._rows
+                shape, self.step_m, self._rotation, self._aberrations, self._over_rows
             )
             self._overlap = (key, overlap)
         return self._overlap[1]
 
-    def _rows(self, n: int) -> list[slice]:
-        cuts = np.linspace(0, n, min(n, 4 * self.workers) + 1).astype(int)
-        return [slice(int(a), int(b)) for a, b in pairwise(cuts)]
-
-    def _each(self, work: Any, rows: list[slice]) -> None:
+    def _over_rows(self, n: int, work: Callable[[slice], None]) -> None:
+        """Spread work on n rows over the threads."""
         if self.workers == 1:
-            for part in rows:
-                work(part)
-        else:
-            with ThreadPoolExecutor(self.workers) as pool:
-                list(pool.map(work, rows))
+            work(slice(0, n))
+            return
+        cuts = np.linspace(0, n, 4 * self.workers + 1).astype(int).tolist()
+        parts = [slice(a, b) for a, b in pairwise(cuts) if b > a]
+        with ThreadPoolExecutor(self.workers) as pool:
+            list(pool.map(work, parts))
 
 
 def _canvas_step(experiment: Experiment) -> float:
@@ -366,5 +313,4 @@ def _bins(experiment: Experiment, step_m: float) -> int:
     if experiment.extent is None:
         return 16
     (y0, x0), (y1, x1) = experiment.extent
-    pixels = (y1 - y0) * (x1 - x0) / step_m**2
-    return 16 if pixels < 300**2 else 8
+    return 16 if (y1 - y0) * (x1 - x0) / step_m**2 < LARGE_CANVAS_PX else 8
