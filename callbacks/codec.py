@@ -56,9 +56,10 @@ def _encode(value: Any) -> Any:
             return msgpack.ExtType(_COMPLEX, struct.pack("<dd", value.real, value.imag))
         case str() | PurePath():
             return str(value)
-        case float() | list():
-            # A subclass, as it stands.
-            return (float if isinstance(value, float) else list)(value)
+        case float():
+            return float(value)
+        case list():
+            return list(value)
     raise TypeError(
         f"a value of type {type(value).__name__} is not data; use numbers, text, lists, "
         "dictionaries or numeric arrays"

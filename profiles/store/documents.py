@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .run_writer import ASSETS_KEY
+from .run_writer import ASSET_KEYS, ASSETS_KEY
 
 Document = tuple[str, dict[str, Any]]
 
@@ -127,13 +127,14 @@ def _assets(
     for key, data_key in descriptor["data_keys"].items():
         if key in without or not data_key.get("external") or key not in stream:
             continue
-        source = stream[key].data_sources()[0]
-        if not source.assets or not source.structure.shape[0]:
+        node = stream[key]
+        source = node.data_sources()[0]
+        if not source.assets or not node.shape[0]:
             continue
         parameters = dict(source.parameters)
-        parameters["chunk_shape"] = [max(sizes) for sizes in source.structure.chunks]
-        n = source.structure.shape[0]
-        if len(source.structure.shape) == len(data_key["shape"]):
+        parameters["chunk_shape"] = [max(sizes) for sizes in node.chunks]
+        n = node.shape[0]
+        if len(node.shape) == len(data_key["shape"]):
             n //= max(math.prod(data_key["shape"][:1]), 1)
         found[f"{descriptor['uid']}/{key}"] = {
             "data_key": key,
@@ -147,8 +148,7 @@ def _assets(
 
 
 def _resource(uid: str, asset: dict[str, Any], run_start: str) -> dict[str, Any]:
-    keys = ("data_key", "mimetype", "uri", "parameters")
-    return {"uid": uid, "run_start": run_start} | {key: asset[key] for key in keys}
+    return {"uid": uid, "run_start": run_start} | {key: asset[key] for key in ASSET_KEYS}
 
 
 def _datums(uid: str, asset: dict[str, Any]) -> Iterator[dict[str, Any]]:

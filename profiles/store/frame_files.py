@@ -107,7 +107,7 @@ def _rotate(value: int, bits: int) -> int:
     return ((value << bits) | (value >> (32 - bits))) & _UINT32
 
 
-def _is_abandoned(block: bytes) -> bool:
+def _is_abandoned(block: bytes | bytearray) -> bool:
     """Say whether this is a superblock of version 3 with the mark of a SWMR writer."""
     return (
         len(block) == _SIZE

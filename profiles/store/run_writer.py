@@ -7,12 +7,13 @@ stops. The one module that touches private names of bluesky-tiled-plugins (pinne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 # Never reached: `flush` decides when rows and frames are written.
 _NEVER = 1 << 62
 
 ASSETS_KEY = "assets"
+ASSET_KEYS = frozenset({"data_key", "mimetype", "uri", "parameters"})
 
 
 class RunWriter:
@@ -43,7 +44,7 @@ class RunWriter:
             self.flush()
             self._write_assets()
         # The normaliser copies each document before it changes anything.
-        self._normalizer(name, doc)
+        self._normalizer(name, cast("dict[str, Any]", doc))
 
     def flush(self) -> None:
         """Write the rows and frames that were announced since the last time."""
@@ -52,15 +53,18 @@ class RunWriter:
             if rows:
                 writer._write_internal_data(rows, desc_node=writer._desc_nodes[stream])  # noqa: SLF001
                 rows.clear()
-        while writer._external_data_cache:  # noqa: SLF001
-            _, datum = writer._external_data_cache.popitem()  # noqa: SLF001
-            writer._write_external_data(datum)  # noqa: SLF001
+        waiting = writer._external_data_cache  # noqa: SLF001
+        while waiting:
+            # The oldest first: files stand in the catalogue in the order of their first datum.
+            writer._write_external_data(waiting.pop(next(iter(waiting))))  # noqa: SLF001
 
     def _note(self, name: str, doc: Mapping[str, Any]) -> None:
         """Keep what the catalogue does not: where each frame of each file belongs."""
         if name == "stream_resource":
-            keys = ("data_key", "mimetype", "uri", "parameters")
-            self._assets[doc["uid"]] = {key: doc[key] for key in keys} | {"ranges": []}
+            # Those of before event-model 1.20 have other keys; they are put in order upstream.
+            if doc.keys() >= ASSET_KEYS:
+                asset = {key: doc[key] for key in ASSET_KEYS}
+                self._assets[doc["uid"]] = asset | {"ranges": []}
             return
         indices, seq_nums = doc["indices"], doc["seq_nums"]
         new = [indices["start"], indices["stop"], seq_nums["start"], seq_nums["stop"]]

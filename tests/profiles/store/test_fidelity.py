@@ -74,7 +74,7 @@ def test_a_fly_run_is_played_back(store, fly_run, check_documents):
     assert (names[0], names[-1]) == ("start", "stop")
 
 
-def scalars_and_arrays(n, signals, reserved=False):
+def scalars_and_arrays(n, signals):
     @bpp.run_decorator(md={"plan_name": "step"})
     def inner():
         for i in range(n):
@@ -241,3 +241,105 @@ def test_documents_are_not_changed(store, acquire, signals):
             writer(name, doc)
         assert writer.wait(60), writer.problems
     assert [repr(doc) for doc in seen] == copies
+
+
+def test_a_run_that_goes_on_is_played_back_as_far_as_it_is(store):
+    docs = list(result_run(store.frames / "open.h5", "none", np.ones((2, 3), "c8")))
+    with StoreWriter(store.catalog) as writer:
+        for name, doc in docs[:-1]:
+            writer(name, doc)
+        assert writer.wait(60), writer.problems
+        found = by_name(documents(store.catalog, docs[0][1]["uid"]))
+    assert found["stop"] == []
+    assert len(found["event"]) == 2
+    (resource,), (datum,) = found["stream_resource"], found["stream_datum"]
+    recorded = by_name(docs)["stream_resource"][0]
+    assert resource["uri"] == recorded["uri"]
+    assert resource["data_key"] == "obj"
+    assert resource["parameters"]["dataset"] == "phase"
+    assert resource["parameters"]["chunk_shape"] == [1, 2, 3]
+    assert datum["indices"] == {"start": 0, "stop": 1}
+    assert datum["stream_resource"] == resource["uid"]
+
+
+def test_two_files_of_one_key_come_back_as_two(store):
+    run = compose_run()
+    key = {"source": "x", "dtype": "number", "shape": [], "dtype_numpy": "<i8"}
+    stream = run.compose_descriptor(
+        name="primary", data_keys={"index": key | {"external": "STREAM:"}}
+    )
+    docs = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+    for number in range(2):
+        path = store.frames / f"part{number}.h5"
+        with h5py.File(path, "w") as file:
+            file["index"] = np.arange(4) + 4 * number
+        resource = run.compose_stream_resource(
+            mimetype="application/x-hdf5",
+            uri=f"file://localhost/{path.as_posix().lstrip('/')}",
+            data_key="index",
+            parameters={"dataset": "index", "chunk_shape": [4], "swmr": False},
+        )
+        datum = resource.compose_stream_datum(
+            indices={"start": 4 * number, "stop": 4 * number + 4},
+            seq_nums={"start": 4 * number + 1, "stop": 4 * number + 5},
+            descriptor=stream.descriptor_doc,
+        )
+        docs += [("stream_resource", resource.stream_resource_doc), ("stream_datum", datum)]
+    docs.append(("stop", run.compose_stop()))
+    with StoreWriter(store.catalog) as writer:
+        for name, doc in docs:
+            writer(name, doc)
+        assert writer.wait(60), writer.problems
+    uid = run.start_doc["uid"]
+    assert find(store.catalog, uid)["primary"]["index"].read().tolist() == list(range(8))
+    before, after = by_name(docs), by_name(documents(store.catalog, uid))
+    assert after["stream_resource"] == before["stream_resource"]
+    assert [d["indices"] for d in after["stream_datum"]] == [
+        d["indices"] for d in before["stream_datum"]
+    ]
+
+
+def test_frames_of_a_step_scan_stand_beside_its_events(store):
+    path = store.frames / "step.h5"
+    with h5py.File(path, "w") as file:
+        file["frames"] = np.arange(12, dtype="<u2").reshape(3, 2, 2)
+    run = compose_run()
+    frames = {
+        "source": "x",
+        "dtype": "array",
+        "shape": [2, 2],
+        "dtype_numpy": "<u2",
+        "external": "STREAM:",
+    }
+    place = {"source": "x", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
+    stream = run.compose_descriptor(name="primary", data_keys={"frames": frames, "coils_y": place})
+    docs = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+    resource = run.compose_stream_resource(
+        mimetype="application/x-hdf5",
+        uri=path.as_uri(),
+        data_key="frames",
+        parameters={"dataset": "frames", "chunk_shape": [1, 2, 2], "swmr": False},
+    )
+    docs.append(("stream_resource", resource.stream_resource_doc))
+    for i in range(3):
+        datum = resource.compose_stream_datum(
+            indices={"start": i, "stop": i + 1},
+            seq_nums={"start": i + 1, "stop": i + 2},
+            descriptor=stream.descriptor_doc,
+        )
+        docs.append(("stream_datum", datum))
+        docs.append(
+            ("event", stream.compose_event(data={"coils_y": i * 2.0}, timestamps={"coils_y": 1.0}))
+        )
+    docs.append(("stop", run.compose_stop()))
+    with StoreWriter(store.catalog) as writer:
+        for name, doc in docs:
+            writer(name, doc)
+        assert writer.wait(60), writer.problems
+    played = by_name(documents(store.catalog, run.start_doc["uid"]))
+    assert [e["data"] for e in played["event"]] == [{"coils_y": i * 2.0} for i in range(3)]
+    (datum,) = played["stream_datum"]
+    assert (datum["indices"], datum["seq_nums"]) == (
+        {"start": 0, "stop": 3},
+        {"start": 1, "stop": 4},
+    )
