@@ -93,7 +93,9 @@ def parse_header(head: bytes) -> MibHeader:
         quad = raw and chips == 4
         shape = (2 * height, width // 2) if quad else (height, width)
         if not (0 < width <= 8192 and 0 < height <= 8192 and 64 <= size <= 65536):
-            raise MibError(f"a frame of {height} x {width} with a header of {size} bytes is absurd.")
+            raise MibError(
+                f"a frame of {height} x {width} with a header of {size} bytes is absurd."
+            )
         image = width * height * bits // 8
         return MibHeader(sequence, size, image, shape, depth, kind, quad)
     except (ValueError, IndexError, KeyError) as error:

@@ -11,20 +11,7 @@ import numpy as np
 from .recording_store import LARGEST_BYTES, RecordingError
 
 SUFFIXES = frozenset(
-    {
-        ".mib",
-        ".blo",
-        ".emd",
-        ".dm3",
-        ".dm4",
-        ".hspy",
-        ".zspy",
-        ".mrc",
-        ".prz",
-        ".tvips",
-        ".h5",
-        ".de5",
-    }
+    {".mib", ".blo", ".emd", ".dm3", ".dm4", ".hspy", ".zspy", ".mrc", ".prz", ".tvips"}
 )
 _LENGTHS_M = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "nm": 1e-9, "A": 1e-10, "Å": 1e-10}
 _ANGLES_MRAD = {"mrad": 1.0, "rad": 1e3}
@@ -75,8 +62,6 @@ def _reader(path: Path) -> Any:
         ) from None
     suffix = path.suffix.lower().lstrip(".")
     plugins = [p for p in rsciio.IO_PLUGINS if suffix in p["file_extensions"]]
-    if path.stem.endswith("_master"):
-        plugins.sort(key=lambda plugin: "arina" not in plugin["name"].lower())
     if not plugins:
         raise RecordingError(f"RosettaSciIO has no reader for .{suffix} files.")
     return [importlib.import_module(plugin["api"]) for plugin in plugins]
