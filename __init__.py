@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .profiles.replay import replay
-    from .profiles.session import Session, open  # noqa: A004
+    from .profiles.session import Session, open
 
 __version__ = "0.1.0"
 

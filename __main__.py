@@ -13,7 +13,6 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 if TYPE_CHECKING:
@@ -90,7 +89,9 @@ def demo(
 def play(
     file: Annotated[Path, typer.Argument(help="A recorded file: HDF5, CXI, .npz, ...")],
     analysis: Annotated[str, typer.Option("--analysis", help="NAME[,NAME]")] = "virtual_images",
-    profile: Annotated[str, typer.Option("--profile", help="Whose analyses' settings.")] = "recorded",
+    profile: Annotated[
+        str, typer.Option("--profile", help="Whose analyses' settings.")
+    ] = "recorded",
     settings: Setting = None,
     rate: Annotated[str | None, typer.Option("--rate", help="Frames per second, or max.")] = None,
     save: Save = None,
@@ -226,13 +227,10 @@ def recover(directory: Directory = None, as_json: Json = False) -> None:
     """Feed the catalogue what only the journals hold, after a crash."""
     from .profiles.listing import recover_runs
 
-    rows = recover_runs(directory)
-    if as_json:
-        _print(json.dumps({"recovered": rows}))
-        return
-    for row in rows:
-        _print("  ".join(str(value) for value in row.values()))
-    _print(f"{len(rows)} runs recovered")
+    text, found = recover_runs(directory)
+    _print(json.dumps(found) if as_json else text)
+    if found["problems"]:
+        raise Failure
 
 
 @app.command()
@@ -260,35 +258,38 @@ def _bad_input() -> tuple[type[BaseException], ...]:
         RunNotFoundError,
         ValueError,
         FileNotFoundError,
-        click.UsageError,
     )
 
 
 def _sentence(error: BaseException) -> str:
-    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    usage = getattr(error, "format_message", None)  # typer's own errors about the command line
+    text = usage() if callable(usage) else str(error)
+    return " ".join(str(text).split()) or type(error).__name__
 
 
 def _guarded(call: Callable[[], Any]) -> int:
     """Run a command and return its exit status."""
     try:
         call()
-    except (Failure, click.exceptions.Exit) as ended:
-        return getattr(ended, "exit_code", 1)
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except Failure:
+        return 1
+    except typer.Exit as ended:
+        return ended.exit_code
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted", err=True)
         return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  nobody reads any more
         return 1
-    except Exception as error:  # noqa: BLE001  every error is one sentence
+    except Exception as error:  # every error is one sentence
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(error.format_message())  # type: ignore[attr-defined]
+            return 2
         if os.environ.get("FLYBACK_DEBUG"):
             raise
         typer.echo(f"flyback: {_sentence(error)}", err=True)
-        return 2 if isinstance(error, _bad_input()) else 1
+        bad_input = isinstance(error, _bad_input()) or hasattr(error, "format_message")
+        return 2 if bad_input else 1
     return 0
 
 

@@ -56,7 +56,7 @@ class AssetReader:
         resource = self._resources[resource_uid]
         path, dataset = path_of(resource["uri"]), resource["parameters"]["dataset"]
         try:
-            rows = self._file(path)[dataset]
+            rows: Any = self._file(path)[dataset]  # h5py's types know nothing of what it is
             if len(rows) < stop:
                 rows.refresh()
             if len(rows) < stop:
@@ -73,8 +73,10 @@ class AssetReader:
         """Return the dark, gain and bad pixels stored beside a camera's frames."""
         path = path_of(self._resources[resource_uid]["uri"])
         if path not in self._corrections:
-            group = self._file(path).get(DETECTOR_GROUP, {})
-            found = {k: group[k][()] for k in ("dark", "gain", "bad_pixels") if k in group}
+            group: Any = self._file(path).get(DETECTOR_GROUP, {})
+            found: dict[str, Any] = {
+                k: group[k][()] for k in ("dark", "gain", "bad_pixels") if k in group
+            }
             if "bad_pixels" in found:
                 found["bad_pixels"] = found["bad_pixels"].astype(bool)
             self._corrections[path] = Corrections(**found)

@@ -69,7 +69,7 @@ class LiveCallback:
                 self._fit(batch)
             if name == "stop":
                 self._finish()
-        except Exception as error:  # noqa: BLE001  a live analysis never stops a run
+        except Exception as error:
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
@@ -122,7 +122,7 @@ class LiveCallback:
         for watcher in self.watchers:
             try:
                 watcher(self)
-            except Exception:  # noqa: BLE001
+            except Exception:
                 logger.warning("a watcher of a live analysis failed", exc_info=True)
 
 

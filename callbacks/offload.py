@@ -138,7 +138,7 @@ class Offload:
                 self._busy = True
             try:
                 self._consumer(name, doc)
-            except Exception as error:  # noqa: BLE001  kept, shown, and raised at join
+            except Exception as error:
                 self.errors.append(error)
             finally:
                 with self._changed:

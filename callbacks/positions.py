@@ -39,7 +39,9 @@ class PositionTable:
             if streamed and key.endswith(COMMANDED) and device + INDEX in keys:
                 self._device, self._units = device, data_key.get("units") or "px"
                 self._pending = {
-                    k: [] for k in (device + INDEX, device + COMMANDED, device + READBACK) if k in keys
+                    k: []
+                    for k in (device + INDEX, device + COMMANDED, device + READBACK)
+                    if k in keys
                 }
                 return
         for key, data_key in keys.items():

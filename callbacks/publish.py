@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import event_model
 import h5py
@@ -87,7 +87,7 @@ class Publisher:
             metadata["sample"] = parent["sample"]
         if replay_of is not None:
             metadata["replay_of"] = replay_of
-        self._run = event_model.compose_run(metadata=metadata)
+        self._run: Any = event_model.compose_run(metadata=metadata)
         self.uid: str = self._run.start_doc["uid"]
         self.start: Mapping[str, Any] = self._run.start_doc
         self._emit("start", dict(self._run.start_doc))
@@ -105,9 +105,7 @@ class Publisher:
         }
         if self._progress is None:
             self._keys = sorted(numbers)
-            data_keys = {
-                key: _key(quantities[key], "number", "<f8", []) for key in self._keys
-            }
+            data_keys = {key: _key(quantities[key], "number", "<f8", []) for key in self._keys}
             self._progress = self._describe("primary", data_keys)
         data = {key: numbers.get(key, float("nan")) for key in self._keys}
         self._event(self._progress, data)
@@ -196,7 +194,7 @@ class Publisher:
         event = descriptor.compose_event(data=data, timestamps=dict.fromkeys(data, now))
         self._emit("event", dict(event))
 
-    def _stop(self, exit_status: str, reason: str) -> None:
+    def _stop(self, exit_status: Literal["success", "fail"], reason: str) -> None:
         if not self._closed:
             self._closed = True
             stop = self._run.compose_stop(exit_status=exit_status, reason=reason)

@@ -145,7 +145,7 @@ class Archive:
     def problems(self) -> list[str]:
         """What the store could not write, a sentence a run."""
         return [
-            f"run {uid[:8]} is in the journal but not whole in the catalogue ({why}): flyback recover"
+            f"run {uid[:8]} is journalled but not whole in the catalogue ({why}): flyback recover"
             for uid, why in self.writer.problems.items()
         ]
 

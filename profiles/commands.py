@@ -128,7 +128,7 @@ def execute(
     failure: BaseException | None = None
     try:
         session.RE(plan, **dict(metadata or {}))
-    except Exception as error:  # noqa: BLE001  raised again below, when nothing can be lost
+    except Exception as error:
         failure = error
     finally:
         session.RE.unsubscribe(token)

@@ -53,7 +53,9 @@ def run_demo(
         session.live.ptychography.watchers.append(growth)
         scan = {"fov_nm": FIELD_NM, "step_nm": STEP_NM, "dwell_ms": DWELL_MS}
         say(f"raster over {FIELD_NM:g} nm in steps of {STEP_NM:g} nm, reconstructing as it goes")
-        first = execute(session, session.plans.raster([session.camera], session.scan_coils, **scan), report)
+        first = execute(
+            session, session.plans.raster([session.camera], session.scan_coils, **scan), report
+        )
         strip = growth.save(session.pictures.directory / "phase-growing.png")
         say("the same field on an Archimedean spiral")
         execute(session, session.plans.spiral([session.camera], session.scan_coils, **scan), report)

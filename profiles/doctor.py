@@ -99,7 +99,7 @@ def _threading() -> Finding:
             x[i] += 1
 
     touch(np.zeros(2))
-    layer = numba.threading_layer()
+    layer = numba.threading_layer()  # type: ignore[reportPrivateImportUsage]
     safe = layer in {"omp", "tbb"}
     hint = "" if safe else "fine: parallel kernels are kept apart by a lock; tbb would lift that"
     return Finding("JIT threading layer", True, f"{layer}, {numba.get_num_threads()} threads", hint)
@@ -113,8 +113,8 @@ def _compression() -> Finding:
     data = np.arange(4096, dtype=np.uint16)
     try:
         with h5py.File("doctor.h5", "w", driver="core", backing_store=False) as file:
-            file.create_dataset("x", data=data, **hdf5plugin.Bitshuffle(cname="lz4"))
-            same = np.array_equal(file["x"][()], data)
+            written: Any = file.create_dataset("x", data=data, **hdf5plugin.Bitshuffle(cname="lz4"))
+            same = np.array_equal(written[()], data)
     except (OSError, ValueError, RuntimeError) as error:
         return Finding("HDF5 bitshuffle-LZ4", False, str(error), "reinstall h5py and hdf5plugin")
     return Finding("HDF5 bitshuffle-LZ4", same, f"HDF5 {h5py.version.hdf5_version}, SWMR")
@@ -140,12 +140,14 @@ def _disk(place: Layout) -> Finding:
 def _store(place: Layout) -> Iterator[Finding]:
     try:
         archive = Archive(place.root)
-    except Exception as error:  # noqa: BLE001  whatever it is, it is the finding
+    except Exception as error:
         yield Finding("catalogue", False, str(error), "see the message")
         return
     with archive:
         runs = len(archive.catalog.raw)
-        yield Finding("catalogue", True, f"{runs} raw and {len(archive.catalog.analysis)} derived runs")
+        yield Finding(
+            "catalogue", True, f"{runs} raw and {len(archive.catalog.analysis)} derived runs"
+        )
         yield from _tried(archive, [("media types", _media_types), ("readable storage", _readable)])
     waiting = sorted(place.journal.glob("*.journal"))
     yield Finding("journal", True, f"{len(waiting)} runs in {place.journal}")
@@ -157,7 +159,7 @@ def _tried(
     for name, check in checks:
         try:
             yield Finding(name, True, check(archive))
-        except Exception as error:  # noqa: BLE001  whatever it is, it is the finding
+        except Exception as error:
             text = " ".join(str(error).split())
             yield Finding(name, False, f"{type(error).__name__}: {text}", "flyback recover")
 

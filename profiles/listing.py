@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from .archive import Archive
+from .store.recovery import recover
 
 Path = str | os.PathLike[str] | None
 HIDDEN = {"uid", "time", "trajectory", "plan_args", "hints", "versions", "scan_id", "plan_name"}
@@ -39,7 +40,9 @@ def render_runs(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a table."""
     if not rows:
         return "no runs yet: flyback demo makes some"
-    head = f"{'uid':8}  {'scan':>4}  {'time':16}  {'plan':12}  {'points':>7}  {'status':10}  analyses"
+    head = (
+        f"{'uid':8}  {'scan':>4}  {'time':16}  {'plan':12}  {'points':>7}  {'status':10}  analyses"
+    )
     lines = [head]
     for row in rows:
         when = datetime.fromtimestamp(row["time"]).strftime("%Y-%m-%d %H:%M")
@@ -60,8 +63,7 @@ def show_run(directory: Path, which: str) -> dict[str, Any]:
             "stop": _plain(stop),
             "streams": {name: _shapes(run[name]) for name in _streams(run)},
             "analyses": {
-                name: _analysis(derived)
-                for name, derived in archive.analyses(start["uid"]).items()
+                name: _analysis(derived) for name, derived in archive.analyses(start["uid"]).items()
             },
         }
 
@@ -121,3 +123,18 @@ def render_run(found: Mapping[str, Any]) -> str:
         for shapes in analysis["streams"].values():
             lines += [f"    {key}: {shape}" for key, shape in shapes.items() if shape]
     return "\n".join(lines)
+
+
+def recover_runs(directory: Path) -> tuple[str, dict[str, Any]]:
+    """Feed the catalogue what only the journals hold; return the story and the facts."""
+    with Archive(directory) as archive:
+        report = recover(archive.layout.journal, archive.catalog)
+    facts = {
+        "recovered": report.recovered,
+        "ended": report.ended,
+        "live": report.live,
+        "released": [str(path) for path in report.released],
+        "shortened": report.shortened,
+        "problems": report.problems,
+    }
+    return str(report), facts

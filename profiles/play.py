@@ -72,7 +72,7 @@ def run_play(
     chosen = chosen.with_settings({k: v for k, v in settings.items() if "." in k})
     place = layout(directory)
     known = {key: value for key, value in bare.items() if key in METADATA_KEYS}
-    with Recording(file, **known) as recording:
+    with Recording(Path(file), **known) as recording:
         report.warnings += recording.notes
         pace = _pace(rate, recording)
         camera, coils, metadata = play(recording, place.frames, rate=pace)
@@ -80,10 +80,11 @@ def run_play(
         _rehearse(chosen, metadata, recording, coils)
         devices = {"camera": camera, "scan_coils": coils}
         with open_session(chosen, directory, devices=devices) as session:
+            dwell_ms = float(coils.dwell_ms.get())  # type: ignore[arg-type]  ophyd is untyped
             plan = load_plans(Profile("", plans=["points"]))["points"]
             execute(
                 session,
-                plan([camera], coils, dwell_ms=float(coils.dwell_ms.get()), md=metadata),
+                plan([camera], coils, dwell_ms=dwell_ms, md=metadata),
                 report,
                 save=save,
             )

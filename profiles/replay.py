@@ -88,42 +88,45 @@ def replay(
     if source not in {"catalogue", "journal"}:
         raise ReplayError(f"a replay is from 'catalogue' or 'journal', got {source!r}")
     archive = _archive(session)
-    if isinstance(run, str | int):
-        run = archive.find(run)
-    uid = uid_of(run)
+    uid = uid_of(archive.find(run) if isinstance(run, str | int) else run)
     before = archive.analyses(uid).get(name)
     table = dict(before.metadata["start"]["parameters"]) if before is not None else {}
     table.update(settings)
-    factory = check_analysis(name, table)
-    callback: LiveCallback | None = None
-
-    def publisher() -> Publisher:
-        return archive.publisher(
-            analysis=name,
-            parent=start,
-            parameters=table,
-            replay_of=uid_of(before) if before is not None else None,
-        )
-
-    start: Mapping[str, Any] = {}
-    for doc_name, doc in archive.documents(uid, source=source):
-        if doc_name == "start":
-            start = doc
-            callback = factory(start, publisher, **table)
-            if callback is None:
-                raise ReplayError(f"the analysis {name!r} does not apply to run {uid}")
-        elif callback is not None:
-            callback(doc_name, doc)
+    replay_of = None if before is None else uid_of(before)
+    callback = _feed(archive, uid, name, table, replay_of, source)
     if callback is None or callback.publisher is None:
         raise ReplayError(f"run {uid} has no frames that {name!r} could take")
-    if not callback.finished and callback.error is None:
-        callback("stop", {"run_start": uid})  # a run that was cut off: what there is, counts
     archive.wait()
     if check and callback.error is not None:
         raise callback.error
-    return Replayed(
-        callback.publisher.uid, name, uid, callback.result_, callback.error, callback
-    )
+    return Replayed(callback.publisher.uid, name, uid, callback.result_, callback.error, callback)
+
+
+def _feed(
+    archive: Archive,
+    uid: str,
+    name: str,
+    table: dict[str, Any],
+    replay_of: str | None,
+    source: str,
+) -> LiveCallback | None:
+    """Feed a stored run's documents to an analysis built from its start."""
+    factory = check_analysis(name, table)
+    callback: LiveCallback | None = None
+    for doc_name, doc in archive.documents(uid, source=source):
+        if doc_name == "start":
+
+            def publisher(start: Mapping[str, Any] = doc) -> Publisher:
+                return archive.publisher(
+                    analysis=name, parent=start, parameters=table, replay_of=replay_of
+                )
+
+            callback = factory(doc, publisher, **table)
+        elif callback is not None:
+            callback(doc_name, doc)
+    if callback is not None and not callback.finished and callback.error is None:
+        callback("stop", {"run_start": uid})  # a run that was cut off: what there is, counts
+    return callback
 
 
 def _archive(session: Session | Archive | None) -> Archive:

@@ -1,24 +1,24 @@
 """A profile: a TOML file that says which devices, plans and analyses a session has.
 
-    [profile]
-    description = "..."
+[profile]
+description = "..."
 
-    [store]                       # optional: an embedded catalogue in the directory otherwise
-    uri = "http://127.0.0.1:8000"
+[store]                       # optional: an embedded catalogue in the directory otherwise
+uri = "http://127.0.0.1:8000"
 
-    [devices.scan_coils]
-    plugin = "sim_scan_coils"     # any installed device plugin
-    beam = "@beam"                # "@name": another device of this profile
-    lag_us = 20.0
+[devices.scan_coils]
+plugin = "sim_scan_coils"     # any installed device plugin
+beam = "@beam"                # "@name": another device of this profile
+lag_us = 20.0
 
-    [plans]
-    use = ["raster", "spiral"]    # all installed plans otherwise
+[plans]
+use = ["raster", "spiral"]    # all installed plans otherwise
 
-    [analyses.ptychography]       # a callback plugin and its settings
-    method = "auto"
+[analyses.ptychography]       # a callback plugin and its settings
+method = "auto"
 
-    [metadata]                    # goes into every start document
-    facility = "..."
+[metadata]                    # goes into every start document
+facility = "..."
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def read_profile(name: str | Path) -> Profile:
         raise PluginError(unknown("profile", text, list(known)) + " or give a path to a .toml file")
     found = load(GROUPS[-1], text)
     found = found() if callable(found) else found
-    table = found if isinstance(found, Mapping) else _read_toml(Path(found))
+    table = found if isinstance(found, Mapping) else _read_toml(Path(str(found)))
     return parse_profile(text, table)
 
 
@@ -120,9 +120,7 @@ def parse_profile(name: str, table: Mapping[str, Any]) -> Profile:
     """Check a profile's table and return it as a `Profile`."""
     for section, value in table.items():
         if section not in SECTIONS:
-            raise ProfileError(
-                f"profile {name!r}: {unknown('section', section, list(SECTIONS))}"
-            )
+            raise ProfileError(f"profile {name!r}: {unknown('section', section, list(SECTIONS))}")
         if not isinstance(value, Mapping):
             raise ProfileError(f"profile {name!r}: [{section}] must be a table, got {value!r}")
     head, store = table.get("profile", {}), table.get("store", {})

@@ -1,10 +1,10 @@
 """A session: the RunEngine, the devices, the plans, the live analyses and the store, in one hand.
 
-    import flyback as fb
-    s = fb.open("sim_microscope")
-    uid, = s.RE(s.plans.raster([s.camera], s.scan_coils, fov_nm=4, step_nm=0.1))
-    s.join()                                   # raises what an analysis raised
-    s.live.ptychography.object_phase_
+import flyback as fb
+s = fb.open("sim_microscope")
+uid, = s.RE(s.plans.raster([s.camera], s.scan_coils, fov_nm=4, step_nm=0.1))
+s.join()                                   # raises what an analysis raised
+s.live.ptychography.object_phase_
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Session:
         self.devices = {**make_devices(profile), **(devices or {})}
         self.plans = SimpleNamespace(**load_plans(profile))
         self._metadata = PersistentMetadata(archive.layout.metadata)
-        self.RE = RunEngine(self._metadata)
+        self.RE = RunEngine(self._metadata)  # type: ignore[arg-type]  any mutable mapping will do
         self.sd = SupplementalData()
         self.RE.preprocessors.append(self.sd)
         extra = {"profile": profile.name, **profile.metadata, **(metadata or {})}
@@ -81,7 +81,9 @@ class Session:
             if hasattr(device, "directory"):
                 device.directory = archive.layout.frames
             if callable(getattr(device, "metadata", None)):
-                self.RE.preprocessors.append(lambda plan, d=device: column_into_start_wrapper(plan, d))
+                self.RE.preprocessors.append(
+                    lambda plan, d=device: column_into_start_wrapper(plan, d)
+                )
             if name in profile.baseline:
                 self.sd.baseline.append(device)
         self._extra = extra
@@ -127,12 +129,12 @@ class Session:
 
     @property
     def db(self) -> Any:
-        """databroker's `Broker` over the raw runs."""
+        """Databroker's `Broker` over the raw runs."""
         return self.archive.catalog.broker()
 
     @property
     def bec(self) -> Any:
-        """bluesky's BestEffortCallback, subscribed when first asked for."""
+        """Bluesky's BestEffortCallback, subscribed when first asked for."""
         if self._bec is None:
             from bluesky.callbacks.best_effort import BestEffortCallback
 
@@ -243,7 +245,7 @@ class Session:
         self.close()
 
 
-def open(  # noqa: A001  fb.open is the name that people type
+def open(
     profile: str | Path | Profile,
     directory: str | os.PathLike[str] | None = None,
     *,
@@ -282,9 +284,7 @@ def open(  # noqa: A001  fb.open is the name that people type
         chosen = chosen.with_settings(settings)
     archive = Archive(directory, store_uri=chosen.store_uri)
     try:
-        session = Session(
-            chosen, archive, progress=progress, metadata=metadata, devices=devices
-        )
+        session = Session(chosen, archive, progress=progress, metadata=metadata, devices=devices)
     except BaseException:
         archive.close()
         raise
@@ -309,6 +309,7 @@ def uid_of(run: Any) -> str:
 def _has_display() -> bool:
     """Whether matplotlib can open windows here."""
     import matplotlib as mpl
+    from matplotlib.backends.registry import BackendFilter, backend_registry
 
-    interactive = {name.lower() for name in mpl.backends.backend_registry.list_builtin(1)}
+    interactive = {n.lower() for n in backend_registry.list_builtin(BackendFilter.INTERACTIVE)}
     return str(mpl.rcParams["backend"]).lower() in interactive

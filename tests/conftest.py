@@ -40,6 +40,6 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
 
 def pytest_sessionfinish(session, exitstatus):
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get("FLYBACK_CI") and reporter and reporter.stats.get("skipped"):
-        if session.exitstatus == 0:
-            session.exitstatus = 1
+    skipped = reporter is not None and reporter.stats.get("skipped")
+    if os.environ.get("FLYBACK_CI") and skipped and session.exitstatus == 0:
+        session.exitstatus = 1

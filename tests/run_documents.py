@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -39,10 +40,12 @@ def key(shape, dtype, units=""):
 
 def cut(n: int, at) -> list[tuple[int, int]]:
     edges = sorted({0, n, *(int(a) % (n + 1) for a in at)})
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
-def fly_documents(files, frames, positions, *, camera_cuts=(), coil_cuts=(), coils_first=False, **md):
+def fly_documents(
+    files, frames, positions, *, camera_cuts=(), coil_cuts=(), coils_first=False, **md
+):
     """Return [(name, doc)] of a run; cuts say where announcements are divided."""
     run = compose_run(metadata={"plan_name": "raster", "num_points": len(positions), **md})
     docs = [("start", dict(run.start_doc))]
@@ -65,7 +68,11 @@ def fly_documents(files, frames, positions, *, camera_cuts=(), coil_cuts=(), coi
         n = len(frames) if device == "camera" else len(positions)
         pieces = cut(n, camera_cuts if device == "camera" else coil_cuts)
         bundle = run.compose_descriptor(
-            name=stream, data_keys=keys, hints={}, configuration={}, object_keys={device: list(keys)}
+            name=stream,
+            data_keys=keys,
+            hints={},
+            configuration={},
+            object_keys={device: list(keys)},
         )
         docs.append(("descriptor", dict(bundle.descriptor_doc)))
         resources = {}
@@ -97,8 +104,8 @@ def fly_documents(files, frames, positions, *, camera_cuts=(), coil_cuts=(), coi
     queues = [list(data[d]) for d in order]
     while any(queues):  # interleaved, as a plan collects them
         for queue in queues:
-            for _ in range(min(3, len(queue))):
-                docs.append(queue.pop(0))
+            docs += queue[:3]
+            del queue[:3]
     docs.append(("stop", dict(run.compose_stop())))
     return docs
 

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from flyback.callbacks.assets import AssetError, path_of
-from flyback.callbacks.frames import FrameSource, block_length
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_documents import feed, fly_documents, write_files
+
+from flyback.callbacks.assets import AssetError, path_of
+from flyback.callbacks.frames import FrameSource, block_length
 
 N = 70
 RNG = np.random.default_rng(7)
@@ -28,7 +29,9 @@ def same(ours, theirs):
             np.testing.assert_array_equal(values, b.coordinates[key])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(camera=CUTS, coils=CUTS, coils_first=st.booleans())
 def test_batches_do_not_depend_on_how_documents_were_cut(files, camera, coils, coils_first):
     md = {"dwell_ms": 10.0}

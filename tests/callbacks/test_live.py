@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
+from run_documents import fly_documents, write_files
+
 from flyback.callbacks.assets import AssetReader
 from flyback.callbacks.live import Analysis, LiveCallback
 from flyback.callbacks.publish import Publisher
 from flyback.models.base import Quantity
-from run_documents import fly_documents, write_files
 
 N = 300
 FRAMES = np.random.default_rng(1).integers(0, 50, (N, 4, 4)).astype(np.uint16)
@@ -148,5 +149,5 @@ def test_a_run_without_frames_leaves_no_derived_run(run, tmp_path):
 
 def test_an_unknown_result_lists_what_there_is(run):
     analysis, _, _ = run(Sums)
-    with pytest.raises(AttributeError, match="no 'phase' yet; it has .*'sums'"):
+    with pytest.raises(AttributeError, match=r"no 'phase' yet; it has .*'sums'"):
         _ = analysis.phase_

@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+
 from flyback.callbacks.offload import OVERFLOW, Offload, QueueOverflowError
 
 

@@ -1,6 +1,7 @@
 import pytest
-from flyback.profiles.schema import parse_profile
 from small_microscope import MICROSCOPE
+
+from flyback.profiles.schema import parse_profile
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,13 @@
 
 import threading
 
-import flyback as fb
 import numpy as np
 import pytest
+from small_microscope import SCAN
+
+import flyback as fb
 from flyback.callbacks.live import LiveCallback
 from flyback.profiles.schema import ProfileError
-from small_microscope import SCAN
 
 
 def assert_same(live, again):
@@ -89,7 +90,10 @@ def test_replay_with_other_settings_differs_and_says_so(session, scanned):
 def test_replay_takes_other_metadata_as_a_setting(session, scanned):
     uid, _ = scanned
     again = fb.replay(
-        uid, "ptychography", session=session, method="single_sideband",
+        uid,
+        "ptychography",
+        session=session,
+        method="single_sideband",
         semi_convergence_angle_mrad=18.0,
     )
     assert again["method"] == "single_sideband"
@@ -115,19 +119,15 @@ def test_databroker_sees_the_same_run(session, scanned):
     uid, _ = scanned
     header = session.db[uid]
     assert header.start["uid"] == uid
-    assert [name for name, _ in header.documents()][0] == "start"
+    assert next(name for name, _ in header.documents()) == "start"
 
 
 def test_a_step_scan_is_analysed_too(session):
     from bluesky.plans import grid_scan
 
     coils = session.scan_coils
-    session.RE(
-        grid_scan([session.camera], coils.y, -0.1, 0.1, 3, coils.x, -0.1, 0.1, 4)
-    )
-    (callback,) = (
-        c for c in session.join(60) if c.publisher.start["analysis"] == "virtual_images"
-    )
+    session.RE(grid_scan([session.camera], coils.y, -0.1, 0.1, 3, coils.x, -0.1, 0.1, 4))
+    (callback,) = (c for c in session.join(60) if c.publisher.start["analysis"] == "virtual_images")
     assert callback.frames == 12
 
 
@@ -195,6 +195,6 @@ def test_a_run_succeeds_while_an_analysis_raises(microscope, tmp_path, monkeypat
 
 
 def test_a_wrong_setting_is_refused_before_anything_is_opened(tmp_path):
-    with pytest.raises(ProfileError, match="no analysis to set 'ptychograph'.*'ptychography'"):
+    with pytest.raises(ProfileError, match=r"no analysis to set 'ptychograph'.*'ptychography'"):
         fb.open("sim_microscope", tmp_path / "x", settings={"ptychograph.alpha": 1})
     assert not (tmp_path / "x").exists()
