@@ -34,6 +34,7 @@ class RunWriter:
         )
         self._normalizer = RunNormalizer()
         self._normalizer.subscribe(self._writer)
+        self._plain: set[str] = set()
         self._assets: dict[str, dict[str, Any]] = {}
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
@@ -43,6 +44,12 @@ class RunWriter:
         if name == "stop":
             self.flush()
             self._write_assets()
+        if name == "descriptor" and _is_plain(doc):
+            self._plain.add(doc["uid"])
+        if name == "event" and doc["descriptor"] in self._plain:
+            # Copying and validating each event again would cost more than storing it.
+            self._writer.event(cast("Any", doc))
+            return
         # The normaliser copies each document before it changes anything.
         self._normalizer(name, cast("dict[str, Any]", doc))
 
@@ -80,3 +87,12 @@ class RunWriter:
         assets = {uid: asset for uid, asset in self._assets.items() if asset["ranges"]}
         if assets and self._writer.root_node is not None:
             self._writer.root_node.update_metadata({ASSETS_KEY: assets}, drop_revision=True)
+
+
+def _is_plain(descriptor: Mapping[str, Any]) -> bool:
+    """Say whether the events of a stream need no normalising: nothing renamed, no datum ids."""
+    return not any(
+        key in {"time", "seq_num"}
+        or not str(data_key.get("external") or "STREAM:").startswith("STREAM:")
+        for key, data_key in descriptor["data_keys"].items()
+    )
