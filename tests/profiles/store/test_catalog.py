@@ -61,6 +61,7 @@ with open_catalog(sys.argv[1]) as catalog, StoreWriter(catalog) as writer:
 """
 
 
+@pytest.mark.heavy
 def test_two_processes_write_one_catalogue(store, acquire):
     other = subprocess.Popen(
         [sys.executable, "-c", WRITE_RUNS, store.root / "catalog"],
@@ -172,6 +173,7 @@ assert databroker.catalog["flyback_raw"][sys.argv[1]].stop["exit_status"] == "su
 """
 
 
+@pytest.mark.heavy
 def test_tiled_and_databroker_open_the_store_by_name(store, acquire, tmp_path):
     uid, _ = acquire(bp.scan([motor], motor, 0, 1, 3))
     file = write_tiled_profile(
