@@ -43,6 +43,7 @@ class Blanker(Device):
         self._stopped_open = False
         self._reopen = False
         self.before_blanking: list[Callable[[], None]] = []
+        self.after_opening: list[Callable[[], None]] = []
         self.state.name = self.name
         self.drive(False)
 
@@ -81,10 +82,23 @@ class Blanker(Device):
         """
         self.check_value(value)
         self._stopped_open = self._reopen = False
-        self.drive(value == OPEN)
+        if value == OPEN:
+            self._open()
+        else:
+            self._close()
         status = Status(self)
         status.set_finished()
         return status
+
+    def _close(self) -> None:
+        for hold in self.before_blanking:
+            hold()
+        self.drive(False)
+
+    def _open(self) -> None:
+        self.drive(True)
+        for release in self.after_opening:
+            release()
 
     def locate(self) -> dict[str, str]:
         """Return setpoint and readback."""
@@ -93,9 +107,7 @@ class Blanker(Device):
     def stop(self, *, success: bool = False) -> None:
         """Blank the beam. A scan in flight is held first, so that no frame is taken dark."""
         self._stopped_open = self.is_open
-        for hold in self.before_blanking:
-            hold()
-        self.drive(False)
+        self._close()
         super().stop(success=success)
 
     def pause(self) -> None:
@@ -107,7 +119,7 @@ class Blanker(Device):
         """Open again if the pause found the beam on."""
         if self._reopen:
             self._reopen = self._stopped_open = False
-            self.drive(True)
+            self._open()
 
     def unstage(self) -> list[object]:
         """Blank."""

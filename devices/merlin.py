@@ -58,6 +58,7 @@ class MerlinDriver:
         self.counter_depth = 12
         self.software_version = ""
         self._data: DataLink | None = None
+        self._whole = False
         self._armed = (0, 0)
         self._off = threading.Event()
 
@@ -90,7 +91,9 @@ class MerlinDriver:
         """
         self._off.clear()
         self._armed = (n_frames, first_index)
-        self._data = DataLink(self.host, self.data_port, self.timeout_s)
+        self._whole = False
+        if self._data is None:
+            self._data = DataLink(self.host, self.data_port, self.timeout_s)
         control = ControlLink(self.host, self.control_port, self.timeout_s)
         try:
             control.set("NUMFRAMESTOACQUIRE", n_frames)
@@ -138,6 +141,7 @@ class MerlinDriver:
                     return
                 frames = decode(block[wanted][:, header.header_bytes :], header, flip_y=self.flip_y)
                 received += len(frames)
+                self._whole = int(rows[-1]) >= n_frames - 1
                 yield rows[wanted] + first, np.full(len(frames), time.time()), frames
         except MerlinError as error:
             if self._off.is_set():
@@ -145,8 +149,13 @@ class MerlinDriver:
             raise MerlinError(f"{error} {received} of {n_frames} frames had come.") from error
 
     def disarm(self) -> None:
-        """Hang up the data connection, which ends an acquisition."""
+        """End the acquisition; hang up if it was cut short, lest its rest pass for the next."""
         self._off.set()
+        if not self._whole:
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        """Hang up."""
         link, self._data = self._data, None
         if link is not None:
             link.close()

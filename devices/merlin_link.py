@@ -187,30 +187,44 @@ class DataLink:
         filled = len(self._pending)
         buffer[:filled] = np.frombuffer(self._pending, np.uint8)
         told = time.monotonic()
-        while True:
-            count, now = filled // size, time.monotonic()
-            if count and (count * size > len(buffer) - size or now - told > 0.03):
-                yield header, self._split(buffer[: count * size], size)
-                rest = filled - count * size
-                buffer[:rest] = buffer[count * size : filled].copy()
-                filled, told = rest, now
-            try:
-                got = self._socket.recv_into(memoryview(buffer)[filled:])
-            except TimeoutError:
-                if filled < size:
-                    yield None
-                told = 0.0
-                continue
-            except OSError as error:
-                raise MerlinError(f"the connection to {self._where} broke: {error}.") from error
-            if got == 0:
-                if filled >= size:
-                    count = filled // size
-                    yield header, self._split(buffer[: count * size], size)
-                    filled -= count * size
-                cut = f", {filled} bytes into a frame" if filled else ""
-                raise MerlinError(f"the Merlin at {self._where} hung up{cut}.")
-            filled += got
+        try:
+            while True:
+                count, now = filled // size, time.monotonic()
+                if count and (count * size > len(buffer) - size or now - told > 0.03):
+                    whole, filled = self._take(buffer, filled, size)
+                    told = now
+                    yield header, whole
+                got = self._receive_into(buffer[filled:])
+                if got is None:
+                    told = 0.0
+                    if filled < size:
+                        yield None
+                    continue
+                if got == 0:
+                    if filled >= size:
+                        whole, filled = self._take(buffer, filled, size)
+                        yield header, whole
+                    cut = f", {filled} bytes into a frame" if filled else ""
+                    raise MerlinError(f"the Merlin at {self._where} hung up{cut}.")
+                filled += got
+        finally:
+            self._pending = buffer[:filled].tobytes()
+
+    def _receive_into(self, room: np.ndarray) -> int | None:
+        try:
+            return self._socket.recv_into(room.data)
+        except TimeoutError:
+            return None
+        except OSError as error:
+            raise MerlinError(f"the connection to {self._where} broke: {error}.") from error
+
+    def _take(self, buffer: np.ndarray, filled: int, size: int) -> tuple[np.ndarray, int]:
+        """Copy the whole frames out and move the rest to the front."""
+        end = filled // size * size
+        whole = self._split(buffer[:end].copy(), size)
+        rest = filled - end
+        buffer[:rest] = buffer[end:filled].copy()
+        return whole, rest
 
     def _split(self, data: np.ndarray, size: int) -> np.ndarray:
         block = data.reshape(-1, size)

@@ -60,6 +60,10 @@ class FrameDriver(Protocol):
         """End the acquisition, from any thread and in any state."""
         ...
 
+    def disconnect(self) -> None:
+        """Let go of the camera, after a run."""
+        ...
+
 
 class PixelDetector(Device):
     """A pixelated detector.
@@ -142,7 +146,9 @@ class PixelDetector(Device):
 
     def describe(self) -> dict[str, Any]:
         """Return the data keys of a step scan."""
-        return {**self.describe_collect(), **super().describe()}
+        described: dict[str, Any] = dict(self.describe_collect())
+        described.update(super().describe())  # type: ignore[arg-type]
+        return described
 
     def stage(self) -> list[object]:
         """Make ready for a run, which gets a file of its own.
@@ -325,5 +331,6 @@ class PixelDetector(Device):
     def unstage(self) -> list[object]:
         """Stop and close the file. The ring stays for analyses that lag."""
         self.stop(success=True)
+        self.driver.disconnect()
         self._close()
         return super().unstage()

@@ -53,6 +53,9 @@ class RecordedDriver:
     def connect(self) -> None:
         """Do nothing: it is always there."""
 
+    def disconnect(self) -> None:
+        """Do nothing."""
+
     def arm(self, n_frames: int, exposure_s: float, *, first_index: int, trigger: Trigger) -> None:
         """Make ready.
 

@@ -5,7 +5,6 @@ Names of several programs are accepted and what was taken for what is said in `n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 

@@ -46,7 +46,9 @@ class FormatStore:
         """Return an array."""
         return self._arrays[name]
 
-    lazy = array
+    def lazy(self, name: str) -> Any:
+        """Return an array."""
+        return self._arrays[name]
 
     def close(self) -> None:
         """Let go of the arrays."""

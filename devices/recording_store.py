@@ -17,15 +17,6 @@ class RecordingError(ValueError):
     """A recording that cannot be played; the message is one sentence with the reason."""
 
 
-class Sliceable(Protocol):
-    """An array that may lie on disk."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def __getitem__(self, rows: Any) -> np.ndarray: ...
-
-
 class Store(Protocol):
     """Arrays by name, whose shapes are known before they are read."""
 
@@ -39,7 +30,7 @@ class Store(Protocol):
         """Read an array."""
         ...
 
-    def lazy(self, name: str) -> Sliceable:
+    def lazy(self, name: str) -> Any:
         """Return an array of which parts can be read."""
         ...
 
@@ -107,7 +98,9 @@ class NpzStore:
                 f"{name!r} in {self.path.name} cannot be read, the file may be cut short: {error}."
             ) from error
 
-    lazy = array
+    def lazy(self, name: str) -> Any:
+        """Read an array: nothing in a compressed file can be read in parts."""
+        return self.array(name)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -147,7 +140,7 @@ class H5Store:
         for name in group:
             found = group.get(name)  # None where a link leads nowhere
             if isinstance(found, h5py.Dataset):
-                self._datasets[prefix + name] = found
+                self._datasets[f"{prefix}{name}"] = found
             elif isinstance(found, h5py.Group) and depth < 12:
                 self._walk(found, f"{prefix}{name}/", depth + 1)
 
@@ -175,7 +168,7 @@ class H5Store:
                 f"{name!r} in {self.path.name} cannot be read, the file may be cut short: {error}."
             ) from error
 
-    def lazy(self, name: str) -> Sliceable:
+    def lazy(self, name: str) -> Any:
         """Return the dataset itself."""
         return self._datasets[name] if name in self._datasets else self._attributes[name]
 
@@ -196,7 +189,7 @@ class Frames:
         Rolls each frame, so that its centre comes to lie at ``[h // 2, w // 2]``.
     """
 
-    def __init__(self, source: Sliceable, scan_axes: int, shift: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, source: Any, scan_axes: int, shift: tuple[int, int] = (0, 0)) -> None:
         self._source = source
         self.grid = tuple(int(side) for side in source.shape[:scan_axes])
         frame = tuple(int(side) for side in source.shape[scan_axes:])

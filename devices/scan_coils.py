@@ -65,7 +65,12 @@ class DeflectionAxis(SoftPositioner):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(egu="nm", source="coils", **kwargs)
-        self._position = 0.0
+        self._position: float = 0.0
+
+    @property
+    def position(self) -> float:
+        """Deflection, nm."""
+        return float(self._position)
 
     def _setup_move(self, position: float, status: Status) -> None:
         super()._setup_move(float(position), status)
@@ -75,7 +80,9 @@ class DeflectionAxis(SoftPositioner):
     def describe(self) -> dict[str, Any]:
         """Return the data key, with `dtype_numpy`."""
         key = super().describe()
-        key[self.name] |= number_key(float(self.position), units=self.egu, limits=self.limits)
+        key[self.name] |= number_key(
+            self.position, units=self.egu, limits=(float(self.low_limit), float(self.high_limit))
+        )
         return key
 
     def move_limits(self, limits: tuple[float, float]) -> None:
@@ -137,12 +144,14 @@ class ScanCoils(Device):
         self._writer: FrameWriter | None = None
         self._acquisition: Acquisition | None = None
         self._next_index = 0
+        self._paused = False
         if blanker is not None:
             blanker.before_blanking.append(self._hold)
+            blanker.after_opening.append(self._release)
 
     def park(self) -> None:
         """Move the beam to where the two axes stand."""
-        self.driver.park((float(self.y.position), float(self.x.position)))
+        self.driver.park((self.y.position, self.x.position))
 
     def _fields(self) -> list[Field]:
         return [
@@ -214,6 +223,7 @@ class ScanCoils(Device):
         """Make ready for a run."""
         self._close()
         self._next_index = 0
+        self._paused = False
         return super().stage()
 
     def kickoff(self) -> Status:
@@ -287,19 +297,24 @@ class ScanCoils(Device):
             self._acquisition.held = True
             self.driver.hold()
 
+    def _release(self) -> None:
+        if self._acquisition is not None and not self._paused:
+            self.driver.release()
+            self._acquisition.held = False
+
     def pause(self) -> None:
         """Stand still; the beam is blanked."""
+        self._paused = True
         self._hold()
         if self.blanker is not None:
             self.blanker.pause()
 
     def resume(self) -> None:
         """Let the beam through again and go on."""
+        self._paused = False
         if self.blanker is not None:
             self.blanker.resume()
-        if self._acquisition is not None:
-            self.driver.release()
-            self._acquisition.held = False
+        self._release()
 
     def stop(self, *, success: bool = False) -> None:
         """End the path and blank the beam."""

@@ -42,6 +42,10 @@ class UnitSignal(Signal):
         """(low, high) in `units`; equal numbers mean no limit."""
         return self._range or (0.0, 0.0)
 
+    def get(self, **kwargs: Any) -> Any:
+        """Return the value."""
+        return super().get(**kwargs)
+
     def check_value(self, value: Any) -> None:
         """Refuse what is outside the limits.
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 _ELEMENTARY_CHARGE_C = 1.602176634e-19  # exact, SI 2019
 _LARGEST_MAP = 1024
@@ -110,11 +110,12 @@ def revisit_interval(
         None where no place is visited again.
     """
     chosen = np.unique(np.linspace(0, len(positions) - 1, min(places, len(positions))).astype(int))
-    tree = cKDTree(positions)
-    gaps = [np.diff(np.sort(visits)) for visits in tree.query_ball_point(positions[chosen], radius)]
-    away = np.concatenate(gaps) if gaps else np.empty(0)
-    away = away[away > 1]
-    return float(np.median(away)) * dwell_s if away.size else None
+    tree = KDTree(positions)
+    gaps: list[int] = []
+    for visits in tree.query_ball_point(positions[chosen], radius):
+        steps = np.diff(np.sort(np.asarray(visits, np.int64)))
+        gaps.extend(steps[steps > 1].tolist())
+    return float(np.median(np.asarray(gaps, float))) * dwell_s if gaps else None
 
 
 def jumps(positions: np.ndarray) -> np.ndarray:

@@ -194,7 +194,8 @@ def points(
     uid : str
     """
     if dwell_ms is None:
-        dwell_ms = float(scan_coils.dwell_ms.get()) if hasattr(scan_coils, "dwell_ms") else 1.0
+        dwell = getattr(scan_coils, "dwell_ms", None)
+        dwell_ms = 1.0 if dwell is None else float(dwell.get())
     if positions is None:
         path = getattr(scan_coils, "trajectory", None)
         if path is None:
@@ -209,7 +210,7 @@ def _name(device: Any) -> str:
 
 
 def _checked(
-    detectors: Any, scan_coils: Any, path: Trajectory, dwell_ms: float
+    detectors: Any, coils: Any, path: Trajectory, dwell_ms: float
 ) -> tuple[list[Any], Trajectory]:
     """Refuse, in one sentence and before a run opens, what cannot be scanned."""
     listed = list(detectors) if isinstance(detectors, (list, tuple, set)) else [detectors]
@@ -218,11 +219,11 @@ def _checked(
     for device in listed:
         if not (isinstance(device, Readable) and isinstance(device, Flyable)):
             raise TypeError(f"{_name(device)} is not a detector that can fly; name a camera.")
-    if not (isinstance(scan_coils, Flyable) and hasattr(scan_coils, "check")):
-        raise TypeError(f"{_name(scan_coils)} are not scan coils.")
+    if not (hasattr(coils, "kickoff") and hasattr(coils, "check")):
+        raise TypeError(f"{_name(coils)} are not scan coils.")
     if not (isinstance(dwell_ms, (int, float)) and dwell_ms > 0):
         raise ValueError(f"dwell_ms must be a positive number of milliseconds, not {dwell_ms!r}.")
-    return listed, scan_coils.check(path)
+    return listed, coils.check(path)
 
 
 def _exposure(scan_coils: Any, path: Trajectory, dwell_ms: float) -> dict[str, Any]:
@@ -299,7 +300,7 @@ def _scan(
         yield from fly(devices, scan_coils, trajectory, dwell_ms=dwell_ms)
 
     blanker = getattr(scan_coils, "blanker", None)
-    plan = inner()
+    plan: Any = inner()
     if blanker is not None:
         plan = beam_blanked_finally_wrapper(plan, blanker)
     yield from bps.null()

@@ -7,7 +7,6 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.protocols import Flyable
 from bluesky.utils import MsgGenerator, short_uid
 
 _FLUSH_PERIOD_S = 0.05
@@ -38,7 +37,7 @@ def blank_beam(scan_coils: Any) -> MsgGenerator[None]:
 
 
 def fly(
-    detectors: Sequence[Flyable],
+    detectors: Sequence[Any],
     scan_coils: Any,
     trajectory: Mapping[str, Any],
     *,
@@ -85,9 +84,10 @@ def fly(
         yield from bps.kickoff_all(*detectors, wait=True)
         yield from bps.kickoff_all(scan_coils, wait=True)
         completing = short_uid("complete")
-        statuses = []
+        statuses: list[Any] = []
         for device in (*detectors, scan_coils):
-            statuses.append((yield from bps.complete(device, group=completing, wait=False)))
+            status = yield from bps.complete(device, group=completing, wait=False)
+            statuses += [status]
         finished = False
         while not finished:
             waited = yield from bps.wait(

@@ -43,6 +43,9 @@ class SimFrameDriver:
     def connect(self) -> None:
         """Do nothing: it is always there."""
 
+    def disconnect(self) -> None:
+        """Do nothing."""
+
     def arm(self, n_frames: int, exposure_s: float, *, first_index: int, trigger: Trigger) -> None:
         """Make ready."""
         self._armed = (n_frames, exposure_s, first_index, trigger)

@@ -122,7 +122,8 @@ class Specimen(Device):
             stripe = np.floor((x[None] + 0.5 * y[:, None]) / self.domain_nm).astype(int) % 2
             phase = np.where(stripe == 1, shifted, phase)
         coarse = rng.standard_normal((6, 6))
-        phase *= 1 + 0.25 * np.clip(zoom(coarse, n / 6, order=3)[:n, :n] / 2, -1, 1)
+        hills = np.asarray(zoom(coarse, n / 6, order=3), np.float32)[:n, :n]
+        phase *= 1 + 0.25 * np.clip(hills / 2, -1, 1)
         self._remove_columns(phase, rng, pixel_nm)
         return np.exp(1j * phase).astype(np.complex64)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flyback.tests.devices.microscope import close_engine, engine, microscope, no_threads_left
+from flyback.tests.microscope import close_engine, engine, microscope, no_threads_left
 
 
 @pytest.fixture(autouse=True)

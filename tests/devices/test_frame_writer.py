@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from flyback.devices.frame_writer import Field, FrameWriter, WriteError
-from flyback.tests.devices.microscope import local
+from flyback.tests.microscope import local
 
 FIELDS = [
     Field("frames", "c_frames", (8, 8), np.dtype("<u2"), "counts", ("ky", "kx"), compress=True),

@@ -12,8 +12,8 @@ from bluesky.utils import FailedStatus
 
 from flyback.devices.merlin import MerlinDetector, MerlinDriver, MerlinError
 from flyback.plans import raster
-from flyback.tests.devices.merlin_files import free_ports, header, server, write
-from flyback.tests.devices.microscope import microscope
+from flyback.tests.merlin_files import free_ports, header, server, write
+from flyback.tests.microscope import microscope
 
 pytestmark = pytest.mark.heavy
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from flyback.devices.mib import MibError, decode, dtype_of, parse_header, sequences
-from flyback.tests.devices.merlin_files import KINDS, header, raw
-from flyback.tests.devices.microscope import need_data
+from flyback.tests.merlin_files import KINDS, header, raw
+from flyback.tests.microscope import need_data
 
 CASES = [("U08", 6), ("U16", 12), ("U32", 24), ("R64", 1), ("R64", 6), ("R64", 12), ("R64", 24)]
 

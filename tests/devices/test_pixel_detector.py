@@ -13,7 +13,7 @@ from bluesky.utils import FailedStatus
 from ophyd.utils import WaitTimeoutError
 
 from flyback.devices.pixel_detector import PixelDetector
-from flyback.tests.devices.microscope import local
+from flyback.tests.microscope import local
 
 
 class Canned:
@@ -26,6 +26,9 @@ class Canned:
         self.armed = self.disarmed = 0
 
     def connect(self):
+        pass
+
+    def disconnect(self):
         pass
 
     def arm(self, n_frames, exposure_s, *, first_index, trigger):

@@ -7,7 +7,7 @@ from bluesky.utils import FailedStatus
 
 from flyback.devices.recorded import Recording, RecordingError, play
 from flyback.plans import points
-from flyback.tests.devices.microscope import need_data
+from flyback.tests.microscope import need_data
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_step_scans_take_the_frames_in_turn(tmp_path, recorded, run_engine):
     import bluesky.plans as bp
 
     RE, documents = run_engine
-    camera, coils, _ = play(recorded, tmp_path, rate="max")
+    camera, _, _ = play(recorded, tmp_path, rate="max")
     RE(bp.count([camera], num=3))
     documents.check()
     assert np.array_equal(documents.read("camera_frames"), recorded.frames[0:3])

@@ -9,7 +9,7 @@ import pytest
 
 import flyback.devices.recording_store as store
 from flyback.devices.recording import Recording, RecordingError
-from flyback.tests.devices.microscope import need_data
+from flyback.tests.microscope import need_data
 
 FRAMES = np.arange(6 * 8 * 8, dtype="<u2").reshape(6, 8, 8)
 

@@ -11,7 +11,7 @@ from flyback.devices.monitors import BeamCurrent, Temperature
 from flyback.devices.sim.coils import lagging
 from flyback.devices.sim.monitors import SimBeamCurrent, SimTemperature
 from flyback.models.trajectories import Raster, TrajectoryError
-from flyback.tests.devices.microscope import microscope
+from flyback.tests.microscope import microscope
 
 
 def test_protocols(scope):
@@ -76,9 +76,8 @@ def test_a_step_scan_pairs_frames_with_places(scope, run_engine):
     assert [(e["data"]["scan_coils_y"], e["data"]["scan_coils_x"]) for e in events] == [
         (y, x) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 1.0)
     ]
-    assert [d["seq_nums"]["start"] for d in documents.data(documents.resource("camera_frames"))] == [
-        1, 2, 3, 4, 5, 6,
-    ]  # fmt: skip
+    data = documents.data(documents.resource("camera_frames"))
+    assert [d["seq_nums"]["start"] for d in data] == list(range(1, 7))
     assert documents.read("camera_frames").sum(axis=(1, 2)).min() > 1000
     assert not scope.beam.on
 
@@ -171,7 +170,7 @@ def test_the_column_gives_flat_metadata(scope):
     assert column.metadata()["energy_kev"] == 300.0
     column.beam_current_pa.put(0.0)
     assert "beam_current_pa" not in column.metadata()
-    with pytest.raises(LimitError, match="outside 0.01 to 10000 keV"):
+    with pytest.raises(LimitError, match=r"outside 0\.01 to 10000 keV"):
         column.energy_kev.put(-1.0)
     with pytest.raises(ValueError, match="'electron' or 'xray'"):
         type(column)(name="c", radiation="neutron")

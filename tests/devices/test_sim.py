@@ -6,7 +6,7 @@ import pytest
 from flyback.devices.sim.specimen import Specimen, structure_path
 from flyback.models.ptychography.forward import simulate_frames
 from flyback.plans import raster
-from flyback.tests.devices.microscope import close_engine, engine, microscope
+from flyback.tests.microscope import close_engine, engine, microscope
 
 
 def scan(scope, **kwargs):

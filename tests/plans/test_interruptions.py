@@ -9,7 +9,7 @@ import pytest
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from flyback.plans import raster
-from flyback.tests.devices.microscope import microscope
+from flyback.tests.microscope import microscope
 
 N = 40 * 40
 
@@ -102,7 +102,7 @@ def test_control_c_twice_pauses_and_blanks(flying):
 
 
 def test_a_failing_callback_ends_the_run_blanked(flying):
-    run, RE, documents, scope = flying
+    run, _, documents, scope = flying
 
     def broken(name, doc):
         raise ArithmeticError("a display fell over")
@@ -149,3 +149,18 @@ def test_the_next_scan_is_whole_after_an_abort(flying):
     scope.beam.clock.rate = float("inf")
     RE(raster(scope.camera, scope.scan_coils, fov_nm=4, step_nm=0.4))
     assert closed(documents, scope, "success") == 100
+
+
+def test_blanking_in_mid_scan_holds_it_and_opening_lets_it_go_on(flying):
+    run, _, documents, scope = flying
+
+    def blink(RE, scope):
+        scope.blanker.set("closed").wait(1)
+        assert scope.beam.clock.held
+        done = scope.beam.clock.progress
+        threading.Event().wait(0.1)
+        assert scope.beam.clock.progress == done
+        scope.blanker.set("open").wait(1)
+
+    run(blink)
+    assert closed(documents, scope, "success") == N

@@ -65,7 +65,7 @@ def test_a_run_of_unknown_dose_is_refused_and_others_are_not_counted(scope, run_
     assert documents.all == []
     RE(dose_budget_wrapper(bp.count([scope.scan_coils]), 1.0))
     with pytest.raises(ValueError, match="must be positive"):
-        RE(dose_budget_wrapper(bps.null(), 0.0))
+        RE(dose_budget_wrapper(iter(()), 0.0))
 
 
 def test_the_columns_state_is_that_of_the_moment_and_the_plan_wins(scope, run_engine):

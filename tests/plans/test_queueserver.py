@@ -14,7 +14,6 @@ import pytest
 
 import flyback.plans
 from flyback.plans import scanning
-from flyback.tests.devices.microscope import ROOT
 
 profile_ops = pytest.importorskip("bluesky_queueserver.manager.profile_ops")
 PLANS = ("raster", "serpentine", "spiral", "multipass", "random", "points")
@@ -23,7 +22,7 @@ STARTUP = """
 import os
 from bluesky import RunEngine
 from flyback.plans import *
-from flyback.tests.devices.microscope import microscope
+from flyback.tests.microscope import microscope
 
 RE = RunEngine({})
 scope = microscope(os.environ["FLYBACK_TEST_FOLDER"])
@@ -140,11 +139,7 @@ def test_the_manager_runs_a_plan(tmp_path):
     redis_port, control, info = (_free_port() for _ in range(3))
     (tmp_path / "startup.py").write_text(textwrap.dedent(STARTUP))
     (tmp_path / "permissions.yaml").write_text(PERMISSIONS)
-    environment = {
-        **os.environ,
-        "FLYBACK_TEST_FOLDER": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
-    }
+    environment = {**os.environ, "FLYBACK_TEST_FOLDER": str(tmp_path)}
     redis_log, manager_log = tmp_path / "redis.log", tmp_path / "manager.log"
     redis = [server, "--port", str(redis_port), "--bind", "127.0.0.1", "--save", ""]
     manager = [

@@ -17,7 +17,7 @@ from flyback.plans import (
     serpentine,
     spiral,
 )
-from flyback.tests.devices.microscope import microscope
+from flyback.tests.microscope import microscope
 
 PLANS = {
     "raster": (raster, {}),

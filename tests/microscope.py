@@ -17,7 +17,7 @@ from flyback.devices.sim.camera import SimPixelDetector
 from flyback.devices.sim.coils import SimBlanker, SimScanCoils
 from flyback.devices.sim.specimen import Specimen
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CHECKS = ROOT.parent / "shared" / "checks"
 DATA = ROOT.parent / "shared" / "data"
 
