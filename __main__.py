@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -293,9 +295,20 @@ def _guarded(call: Callable[[], Any]) -> int:
     return 0
 
 
+def _end_on_request() -> None:
+    """Make a request to terminate an exception, on whose way out the beam is blanked."""
+
+    def end(signum: int, frame: object) -> None:
+        sys.exit(128 + signum)
+
+    with suppress(ValueError):  # not in the main thread: whoever runs it there decides
+        signal.signal(signal.SIGTERM, end)
+
+
 @wraps(app)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
+    _end_on_request()
     sys.exit(_guarded(lambda: app(arguments, standalone_mode=False)))
 
 

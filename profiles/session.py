@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
+import time
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +33,8 @@ from .compose import load_plans, make_analysis, make_devices
 from .metadata import PersistentMetadata
 from .registry import unknown
 from .schema import Profile, ProfileError, read_profile
+
+LONGEST_END_S = 10.0
 
 _active: weakref.ReferenceType[Session] | None = None
 
@@ -90,6 +95,8 @@ class Session:
         self.RE.preprocessors.append(self._inject_metadata)
         self._subscribe(progress)
         self._windows: list[LiveWindow] = []
+        self._idle = threading.Event()
+        self.RE.state_hook = lambda new, old: self._idle.set() if new == "idle" else None
         self._closed = False
         atexit.register(self.close)
 
@@ -217,6 +224,16 @@ class Session:
             "analyses": self.analyses,
         }
 
+    def _end_run(self) -> None:
+        """End a run that is still going on, so that it gets its stop document."""
+        if self.RE.state == "idle":
+            return
+        with suppress(Exception):  # it may end by itself between the question and the request
+            self.RE.abort("the session was closed")
+        deadline = time.monotonic() + LONGEST_END_S
+        while self.RE.state != "idle" and time.monotonic() < deadline:
+            self._idle.wait(0.05)
+
     def safe(self) -> None:
         """Blank the beam and stop whatever moves."""
         for device in self.devices.values():
@@ -232,6 +249,7 @@ class Session:
         self._closed = True
         atexit.unregister(self.close)
         self.safe()
+        self._end_run()
         for offload in self.offloads.values():
             offload.close()
         self.archive.close()

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from run_documents import feed, fly_documents, write_files
 
 from flyback.callbacks.assets import AssetError, path_of
 from flyback.callbacks.frames import FrameSource, block_length
+from flyback.tests.run_documents import feed, fly_documents, write_files
 
 N = 70
 RNG = np.random.default_rng(7)

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
-from run_documents import fly_documents, write_files
 
 from flyback.callbacks.assets import AssetReader
 from flyback.callbacks.live import Analysis, LiveCallback
 from flyback.callbacks.publish import Publisher
 from flyback.models.base import Quantity
+from flyback.tests.run_documents import fly_documents, write_files
 
 N = 300
 FRAMES = np.random.default_rng(1).integers(0, 50, (N, 4, 4)).astype(np.uint16)

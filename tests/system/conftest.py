@@ -1,7 +1,7 @@
 import pytest
-from small_microscope import MICROSCOPE
 
 from flyback.profiles.schema import parse_profile
+from flyback.tests.small_microscope import MICROSCOPE
 
 
 @pytest.fixture(scope="session")

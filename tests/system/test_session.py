@@ -4,11 +4,11 @@ import threading
 
 import numpy as np
 import pytest
-from small_microscope import SCAN
 
 import flyback as fb
 from flyback.callbacks.live import LiveCallback
 from flyback.profiles.schema import ProfileError
+from flyback.tests.small_microscope import SCAN
 
 
 def assert_same(live, again):

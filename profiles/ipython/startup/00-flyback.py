@@ -1,7 +1,8 @@
 """Start-up file for IPython profiles and for the queue server: everything at hand.
 
-Copy it (or name its folder) as the start-up code of an IPython profile, or of
-``start-re-manager --startup-dir``. FLYBACK_PROFILE names the profile, FLYBACK_DIRECTORY the archive.
+Copy it into the start-up folder of an IPython profile, or name its folder in
+``start-re-manager --startup-dir``. FLYBACK_PROFILE names the profile, FLYBACK_DIRECTORY the
+archive.
 """
 
 import os
