@@ -100,7 +100,7 @@ class MerlinDriver:
             control.set("ACQUISITIONTIME", f"{exposure_s * 1e3:.6f}")
             by_wire = trigger == "external" and self.trigger_source == "hardware"
             control.set("TRIGGERSTART", 1 if by_wire else 5)
-            control.command("STARTACQUISITION")
+            self._start(control, self._data)
             if by_wire:
                 return
             if self.trigger_source == "socket":
@@ -110,6 +110,17 @@ class MerlinDriver:
                 control.command("SOFTTRIGGER")
         finally:
             control.close()
+
+    def _start(self, control: ControlLink, data: DataLink) -> None:
+        """Start an acquisition; a server that still minds the last caller may miss the first."""
+        for _ in range(3):
+            control.command("STARTACQUISITION")
+            if data.begun(self.timeout_s / 3):
+                return
+        raise MerlinError(
+            f"the Merlin at {self.host} took STARTACQUISITION but sent no header of an acquisition "
+            f"to port {self.data_port}."
+        )
 
     def blocks(self) -> Iterator[Block | None]:
         """Yield frames as they come.

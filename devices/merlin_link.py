@@ -119,6 +119,23 @@ class DataLink:
         """Hang up; a `messages` that waits ends within a fifth of a second."""
         self._socket.close()
 
+    def begun(self, timeout_s: float) -> bool:
+        """Return whether the header of an acquisition comes in time.
+
+        Parameters
+        ----------
+        timeout_s : float, s
+        """
+        deadline = time.monotonic() + timeout_s
+        while b",HDR" not in self._pending and b",MQ1" not in self._pending:
+            if time.monotonic() > deadline:
+                return False
+            part = self._part(1 << 16)
+            if part == b"":
+                raise MerlinError(f"the Merlin at {self._where} hung up before it began.")
+            self._pending += part or b""
+        return True
+
     def messages(self) -> Iterator[tuple[MibHeader, np.ndarray] | None]:
         """Yield frames as they come, and None five times a second where none comes.
 
