@@ -85,7 +85,7 @@ def projected_phase(
     x = origin[1] + pixel[1] * np.arange(shape[1])
     along_y = np.exp(2j * np.pi * np.outer(y, plane[:, 0])) * coefficient
     along_x = np.exp(2j * np.pi * np.outer(plane[:, 1], x))
-    volts = (along_y @ along_x).real
+    volts = np.real(along_y @ along_x)
     return (interaction_parameter(energy_kev) * thickness_m * volts).astype(np.float32)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.fft
 
 from .experiment import Experiment
+from .ptychography.geometry import median_spacing
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def place(
         return _on_grid(experiment, *cells, grid)
     if positions is None or len(positions) == 0:
         return None
-    step = experiment.step or _median_step(positions)
+    step = experiment.step or median_spacing(positions) or 1.0
     if grid is not None and experiment.extent is not None and step:
         cell = np.rint((positions - np.array(experiment.extent[0])) / step).astype(np.int64)
         return _on_grid(experiment, cell[:, 0], cell[:, 1], grid)
@@ -123,16 +124,6 @@ def _on_canvas(experiment: Experiment, positions: np.ndarray, step: float) -> Sc
     )
 
 
-def _median_step(positions: np.ndarray) -> float:
-    """Return the median distance to the nearest other position, 1 for a single one."""
-    from scipy.spatial import cKDTree  # heavy
-
-    distinct = np.unique(positions, axis=0)
-    if len(distinct) < 2:
-        return 1.0
-    return float(np.median(cKDTree(distinct).query(distinct, k=2)[0][:, 1]))
-
-
 def integrate_gradient(gradient_y: np.ndarray, gradient_x: np.ndarray) -> np.ndarray:
     """Return the field whose gradient fits best, mean-free.
 
@@ -157,7 +148,9 @@ def integrate_gradient(gradient_y: np.ndarray, gradient_x: np.ndarray) -> np.nda
     qx = 2 * np.pi * scipy.fft.rfftfreq(gy.shape[1])[None]
     q2 = qy**2 + qx**2
     q2[0, 0] = 1
-    spectrum = -1j * (qy * scipy.fft.rfft2(gy) + qx * scipy.fft.rfft2(gx)) / q2
+    spectrum = (
+        -1j * (qy * np.asarray(scipy.fft.rfft2(gy)) + qx * np.asarray(scipy.fft.rfft2(gx))) / q2
+    )
     spectrum[0, 0] = 0
     field = np.asarray(scipy.fft.irfft2(spectrum, s=gy.shape))[
         : missing.shape[0], : missing.shape[1]

@@ -73,7 +73,7 @@ class VirtualImages:
         self._shape: tuple[int, int] | None = None
         self._pending: list[Batch] = []
         self._names: list[str] = []
-        self._runs: np.ndarray | None = None
+        self._runs = np.zeros((0, 4), np.uint64)
         self._estimated: float | None = None
         self._rows: list[dict[str, np.ndarray]] = []
         self._with_dark = False
@@ -105,7 +105,7 @@ class VirtualImages:
                 "frames must be uint8, uint16, uint32, int32 or float32, got"
                 f" {batch.frames.dtype}; convert them"
             )
-        if self._runs is None and self._must_estimate():
+        if len(self._runs) == 0 and self._must_estimate():
             copy = Batch(
                 batch.frames.copy(), batch.scan_index, batch.coordinates, batch.corrections
             )
@@ -113,7 +113,7 @@ class VirtualImages:
             if self.n_frames >= ESTIMATE_FRAMES:
                 self._flush()
             return self
-        if self._runs is None:
+        if len(self._runs) == 0:
             self._define(batch)
         self._survey(batch)
         return self
@@ -130,7 +130,7 @@ class VirtualImages:
             self.partial_fit(batch)
         if not other._rows:
             return self
-        if self._runs is None:
+        if len(self._runs) == 0:
             self._shape, self._names = other._shape, other._names
             self._runs = other._runs
             self._estimated = other._estimated
@@ -251,7 +251,6 @@ class VirtualImages:
     def _survey(self, batch: Batch) -> None:
         shape = self._shape
         assert shape is not None  # noqa: S101  (for the type checker)
-        assert self._runs is not None  # noqa: S101
         dark, gain, good = tables(batch.corrections, shape)
         correct = batch.corrections.dark is not None or batch.corrections.gain is not None
         frames = np.ascontiguousarray(batch.frames)

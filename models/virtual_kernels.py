@@ -154,7 +154,7 @@ def survey_frames(
         frames,
         good,
         dark,
-        gain,
+        np.where(good, gain, np.float32(0)),  # a bad pixel is nothing, not minus the dark
         not bool(good.all()),
         correct,
         frames.dtype.kind in "ui",

@@ -146,7 +146,7 @@ def partially_coherent(probe: np.ndarray, source_sigma_px: float, modes: int = 4
         )
     if modes < 1:
         raise ValueError(f"modes must be at least 1, got {modes}")
-    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(7)
     spectrum = np.fft.fft2(np.asarray(probe, np.complex128))
     fy, fx = (np.fft.fftfreq(size) for size in probe.shape)
     moved = []

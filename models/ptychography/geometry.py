@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.spatial
 
 from ..base import Batch
 from ..experiment import Experiment, MissingMetadata
@@ -119,3 +120,12 @@ def pixel_or_nan(experiment: Experiment, shape: tuple[int, int]) -> tuple[float,
     if experiment.wavelength_m is None or experiment.angular_sampling_rad is None:
         return math.nan, math.nan
     return object_pixel_m(experiment.wavelength_m, experiment.angular_sampling_rad, shape)
+
+
+def median_spacing(positions: np.ndarray) -> float:
+    """Return the median distance from a position (n, 2) to its nearest other, 0 for one alone."""
+    distinct = np.unique(positions, axis=0)
+    if len(distinct) < 2:
+        return 0.0
+    distances = np.asarray(scipy.spatial.KDTree(distinct).query(distinct, k=2)[0])
+    return float(np.median(distances[:, 1]))

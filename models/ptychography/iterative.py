@@ -189,7 +189,7 @@ class IterativePtychography:
         self.probe_ = self._first_probe(amplitudes)
         self.errors_ = []
         rng = np.random.default_rng(self.seed)
-        for alpha in np.geomspace(*self.alphas, self.iterations):
+        for alpha in np.geomspace(self.alphas[0], self.alphas[1], self.iterations):
             self._pass(amplitudes, positions - canvas.origin_px, float(alpha), rng)
         self.converged_ = True
         return self
@@ -322,9 +322,9 @@ class IterativePtychography:
             if self.update_probe:
                 gradient /= density.max()
                 spectrum += scipy.fft.fft2(gradient) * ramp.conj()
-        self.probe_ = _orthogonal(scipy.fft.ifft2(spectrum))
+        self.probe_ = _orthogonal(np.asarray(scipy.fft.ifft2(spectrum)))
         measured = float((np.maximum(amplitudes, 0) ** 2).sum(dtype=np.float64))
-        self.errors_.append(misfit / max(measured, 1e-30))
+        self.errors_.append(float(misfit) / max(measured, 1e-30))
 
 
 def _ramp(shape: tuple[int, ...], shift_y: int, shift_x: int) -> np.ndarray:

@@ -344,3 +344,24 @@ def to_amplitude(frames, good, out):
                 value = np.float32(frames[f, source, column])
                 root = np.sqrt(value) if value > 0 else np.float32(0)
                 out[f, y, x] = root if good[source, column] else np.float32(-1)
+
+
+def warm() -> None:
+    """Compile the kernels for the usual types."""
+    one, wave = np.zeros((1, 2), np.int64), np.ones((1, 4, 4), np.complex64)
+    real = np.ones((4, 4), np.float32)
+    box, keep = np.array([2, 2]), np.arange(4)
+    for dtype in (np.uint8, np.uint16, np.uint32, np.int32, np.float32):
+        frames = np.ones((1, 4, 4), dtype)
+        canvas = np.zeros((2, 2, 4), np.float32)
+        splat(frames, 0, 0, 2, box, keep, one, 1e9, canvas, np.zeros((2, 2), np.float32))
+        to_amplitude(frames, real > 0, np.empty((1, 4, 4), np.float32))
+    normalise(canvas, real[:2, :2], np.ones(4, np.float32), canvas.copy())
+    shifts, good = np.zeros((4, 4, 2)), np.ones((1, 2, 2), bool)
+    for table in (real, wave[0]):
+        overlap = np.empty((4, 4, 1), table.dtype)
+        overlap_function(table, np.ones(2), 4.0, np.zeros((1, 2)), 2, good, shifts, overlap)
+        spectrum, sums = np.ones((4, 4, 1), np.complex64), real.copy()
+        project(spectrum, overlap, np.ones(1, np.float32), wave[0].copy(), sums, sums.copy())
+    order = np.zeros(1, np.int64)
+    sweep(wave[0].copy(), wave, real, real[None], order, one, wave.copy(), real.copy())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.ndimage
 
 from ..base import Quantity
-from .geometry import turn
+from .geometry import median_spacing, turn
 
 if TYPE_CHECKING:
     from .iterative import IterativePtychography
@@ -154,8 +154,14 @@ def _into_scan_frame(
     matrix = turn(np.eye(2), rotation).T * scale[None, :] / scale[:, None]
     offset = middle - matrix @ middle
     parts = [
-        scipy.ndimage.affine_transform(part, matrix, offset, order=3, mode="constant", cval=cval)
-        for part, cval in ((obj.real, 1.0), (obj.imag, 0.0))
+        scipy.ndimage.affine_transform(
+            part,
+            matrix,
+            offset,  # pyright: ignore[reportArgumentType]  (the stub knows numbers only)
+            order=3,
+            cval=cval,
+        )
+        for part, cval in ((np.real(obj), 1.0), (np.imag(obj), 0.0))
     ]
     return (parts[0] + 1j * parts[1]).astype(np.complex64), turned_middle - middle * scale
 
@@ -176,21 +182,10 @@ def _reasons(
     clipped = model.clipped_frames
     if clipped:
         reasons.append(f"clipped: {clipped} of {n} frames reach the top of their number format")
-    step, diameter = typical_step(positions_px), probe_diameter_px(probe)
+    step, diameter = median_spacing(positions_px), probe_diameter_px(probe)
     if 1 - step / max(diameter, 1e-9) < MIN_OVERLAP:
         reasons.append(
             f"overlap: the step of {step:.1f} px is more than {1 - MIN_OVERLAP:.0%} of the"
             f" probe's diameter of {diameter:.1f} px"
         )
     return reasons
-
-
-def typical_step(positions: np.ndarray) -> float:
-    """Return the median distance to the nearest other position, in the positions' unit."""
-    from scipy.spatial import cKDTree  # heavy
-
-    distinct = np.unique(positions, axis=0)
-    if len(distinct) < 2:
-        return 0.0
-    distances: Any = cKDTree(distinct).query(distinct, k=2)[0]
-    return float(np.median(distances[:, 1]))

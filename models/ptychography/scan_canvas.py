@@ -33,6 +33,7 @@ class ScanCanvas:
         extent: tuple[tuple[float, float], tuple[float, float]] | None,
     ) -> None:
         self.step = step
+        self.depth = depth
         self.anchor = np.zeros(2) if extent is None else np.array(extent[0])
         self._expected = None if extent is None else np.array(extent[1]) - self.anchor
         self._origin = np.zeros(2, np.int64)
@@ -91,7 +92,7 @@ class ScanCanvas:
         same = (
             self.step == other.step
             and np.array_equal(self.anchor, other.anchor)
-            and self._values.shape[2] == other._values.shape[2]
+            and self.depth == other.depth
         )
         if not same:
             raise ValueError("canvases of different steps, anchors or bright fields do not add")
@@ -146,7 +147,7 @@ class ScanCanvas:
             low = np.minimum(low, -1)
             high = np.maximum(high, np.ceil(self._expected / self.step).astype(np.int64) + 3)
         shape = tuple((high - low).tolist())
-        values = np.zeros((*shape, self._values.shape[2]), np.float32)
+        values = np.zeros((*shape, self.depth), np.float32)
         weight = np.zeros(shape, np.float32)
         y, x = (self._origin - low).tolist()
         if self._weight.size:

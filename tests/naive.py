@@ -1,0 +1,77 @@
+"""Plain restatements in float64: slow, obvious, and what the kernels are held against."""
+
+import numpy as np
+
+
+def detector_sums(frames, masks):
+    return np.stack([(frames.astype(float) * mask).sum(axis=(1, 2)) for mask in masks], axis=1)
+
+
+def centre_of_mass(frames, mask):
+    y, x = np.indices(frames.shape[1:])
+    total = (frames.astype(float) * mask).sum(axis=(1, 2))
+    moments = [(frames.astype(float) * mask * axis).sum(axis=(1, 2)) for axis in (y, x)]
+    return np.stack(moments, axis=1) / total[:, None]
+
+
+def corrected(frames, dark, gain, bad):
+    return np.where(bad, 0, (frames.astype(float) - dark) * gain)
+
+
+def moved(probe, offset):
+    """The probe moved by a sub-pixel offset."""
+    fy, fx = (np.fft.fftfreq(n) for n in probe.shape[-2:])
+    ramp = np.exp(-2j * np.pi * (fy[:, None] * offset[0] + fx[None] * offset[1]))
+    return np.fft.ifft2(np.fft.fft2(probe) * ramp)
+
+
+def expected_frames(obj, probe, positions_px, dose):
+    """Expected counts, zero frequency at [h // 2, w // 2]."""
+    probe = np.asarray(probe, complex).reshape(-1, *probe.shape[-2:])
+    h, w = probe.shape[1:]
+    power = (np.abs(np.fft.fft2(probe)) ** 2).sum()
+    out = []
+    for position in positions_px:
+        whole = np.rint(position).astype(int)
+        y, x = whole - np.array([h // 2, w // 2])
+        exit_waves = moved(probe, position - whole) * obj[y : y + h, x : x + w]
+        intensity = (np.abs(np.fft.fft2(exit_waves)) ** 2).sum(axis=0)
+        out.append(np.fft.fftshift(intensity) * dose / power)
+    return np.array(out)
+
+
+def overlap_function(aperture, k_y, k_x, q):
+    """The side bands' interference with the disk; `aperture` is a function of (ky, kx)."""
+    here = aperture(k_y, k_x)
+    minus, plus = aperture(k_y - q[0], k_x - q[1]), aperture(k_y + q[0], k_x + q[1])
+    return here.conj() * minus - here * plus.conj()
+
+
+def splat(vectors, positions, shape):
+    """Bilinear weights, positions rounded to 1/16 pixel."""
+    values = np.zeros((*shape, vectors.shape[1]))
+    weight = np.zeros(shape)
+    for vector, position in zip(vectors, np.floor(positions * 16 + 0.5) / 16, strict=True):
+        y, x = np.floor(position).astype(int)
+        fy, fx = position - (y, x)
+        for dy, wy in ((0, 1 - fy), (1, fy)):
+            for dx, wx in ((0, 1 - fx), (1, fx)):
+                if wy * wx:
+                    values[y + dy, x + dx] += wy * wx * vector
+                    weight[y + dy, x + dx] += wy * wx
+    return values, weight
+
+
+def engine_step(obj, probe, amplitude, corner, alpha):
+    """One rPIE update of the object; the gradient for the probe and the misfit."""
+    h, w = amplitude.shape
+    box = np.s_[corner[0] : corner[0] + h, corner[1] : corner[1] + w]
+    before = obj[box].copy()
+    far = np.fft.fft2(probe * before)
+    modelled = np.sqrt((np.abs(far) ** 2).sum(axis=0))
+    target = np.where(amplitude < 0, modelled, amplitude)
+    change = np.fft.ifft2(far * target / modelled) - probe * before
+    power = (np.abs(probe) ** 2).sum(axis=0)
+    step = 1 / ((1 - alpha) * power + alpha * power.max())
+    obj[box] += step * (probe.conj() * change).sum(axis=0)
+    return before.conj() * change, ((modelled - target) ** 2).sum()
