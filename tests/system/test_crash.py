@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from flyback.callbacks.record import read_journal
 from flyback.profiles.archive import Archive
 from flyback.profiles.replay import replay
