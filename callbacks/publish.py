@@ -137,7 +137,7 @@ class Publisher:
         values = {key: np.asarray(q.value) for key, q in arrays.items()}
         with h5py.File(partial, "w", libver="latest") as file:
             for key, value in values.items():
-                dataset = file.create_dataset(f"{ARRAYS}/{key}", data=value[None])
+                dataset = file.create_dataset(f"{ARRAYS}/{key}", data=_row(value))
                 dataset.attrs["units"] = arrays[key].units
                 dataset.attrs["dims"] = list(arrays[key].dims)
         partial.replace(path)  # nothing half-written ever looks whole
@@ -155,7 +155,7 @@ class Publisher:
                 data_key=key,
                 parameters={
                     "dataset": f"{ARRAYS}/{key}",
-                    "chunk_shape": [1, *value.shape],
+                    "chunk_shape": list(_row(value).shape),
                     "swmr": False,
                 },
             )
@@ -199,6 +199,14 @@ class Publisher:
             self._closed = True
             stop = self._run.compose_stop(exit_status=exit_status, reason=reason)
             self._emit("stop", dict(stop))
+
+
+def _row(value: np.ndarray) -> np.ndarray:
+    """Return an array as the one row of a dataset.
+
+    One number in a list is stored as a number: bluesky-tiled-plugins reads the shape (1,) so.
+    """
+    return value if value.shape == (1,) else value[None]
 
 
 def _key(q: Quantity, dtype: str, dtype_numpy: str | None, shape: list[int]) -> dict[str, Any]:

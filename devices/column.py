@@ -27,19 +27,19 @@ class Column(Device):
     beam_current_pa : float, pA
     """
 
-    radiation = Cpt(UnitSignal, value="electron", kind="config")
-    energy_kev = Cpt(UnitSignal, value=300.0, units="keV", limits=(0.01, 1e4), kind="config")
+    radiation = Cpt(UnitSignal, value="electron", kind="normal")
+    energy_kev = Cpt(UnitSignal, value=300.0, units="keV", limits=(0.01, 1e4), kind="normal")
     semi_convergence_angle_mrad = Cpt(
-        UnitSignal, value=20.0, units="mrad", limits=(0.0, 200.0), kind="config"
+        UnitSignal, value=20.0, units="mrad", limits=(0.0, 200.0), kind="normal"
     )
-    defocus_nm = Cpt(UnitSignal, value=0.0, units="nm", limits=(-1e5, 1e5), kind="config")
+    defocus_nm = Cpt(UnitSignal, value=0.0, units="nm", limits=(-1e5, 1e5), kind="normal")
     angular_sampling_mrad = Cpt(
-        UnitSignal, value=0.7, units="mrad", limits=(1e-6, 100.0), kind="config"
+        UnitSignal, value=0.7, units="mrad", limits=(1e-6, 100.0), kind="normal"
     )
     scan_rotation_deg = Cpt(
-        UnitSignal, value=0.0, units="deg", limits=(-360.0, 360.0), kind="config"
+        UnitSignal, value=0.0, units="deg", limits=(-360.0, 360.0), kind="normal"
     )
-    beam_current_pa = Cpt(UnitSignal, value=0.0, units="pA", limits=(0.0, 1e6), kind="config")
+    beam_current_pa = Cpt(UnitSignal, value=0.0, units="pA", limits=(0.0, 1e6), kind="normal")
 
     def __init__(
         self,

@@ -109,6 +109,7 @@ class PixelDetector(Device):
         allowed_drops: float = 0.05,
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("labels", {"detectors"})  # %ct and %wa find it by this
         super().__init__(prefix, name=name, **kwargs)
         self.driver = driver
         self.directory: Path | None = Path(directory) if directory is not None else None

@@ -64,6 +64,7 @@ class DeflectionAxis(SoftPositioner):
     """One direction of deflection, for step scans."""
 
     def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("labels", {"motors"})  # %wa finds it by this
         super().__init__(egu="nm", source="coils", **kwargs)
         self._position: float = 0.0
 

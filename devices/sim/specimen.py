@@ -54,8 +54,8 @@ class Specimen(Device):
         Of the faults.
     """
 
-    thickness_nm = Cpt(UnitSignal, value=4.0, units="nm", limits=(0.01, 100.0), kind="config")
-    structure = Cpt(UnitSignal, value="DyScO3", kind="config")
+    thickness_nm = Cpt(UnitSignal, value=4.0, units="nm", limits=(0.01, 100.0), kind="normal")
+    structure = Cpt(UnitSignal, value="DyScO3", kind="normal")
 
     def __init__(
         self,

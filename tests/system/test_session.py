@@ -198,3 +198,15 @@ def test_a_wrong_setting_is_refused_before_anything_is_opened(tmp_path):
     with pytest.raises(ProfileError, match=r"no analysis to set 'ptychograph'.*'ptychography'"):
         fb.open("sim_microscope", tmp_path / "x", settings={"ptychograph.alpha": 1})
     assert not (tmp_path / "x").exists()
+
+
+def test_a_single_frame_is_stored_whole_with_what_came_of_it(microscope, tmp_path):
+    from bluesky.plans import count
+
+    with fb.open(microscope, tmp_path, progress=False) as session:
+        (uid,) = session.RE(count([session.camera]))
+        (callback,) = session.join(60)
+        assert session.archive.problems == []
+        stored = session.analyses(uid)["virtual_images"]["result"]
+        assert np.asarray(stored["sum"].read()).ravel() == callback.final["sum"].value
+        assert np.asarray(stored["com_mrad"].read()).shape == (1, 1, 2)
