@@ -6,6 +6,7 @@ Bad input ends with one sentence on standard error and exit status 2, a failure 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -51,6 +52,8 @@ def _report(report: Report, as_json: bool, lines: list[str]) -> None:
     """Print what a command did; raise `Failure` where something failed."""
     for line in lines:
         _print(line)
+    if report.error is not None:
+        typer.echo(f"flyback: {' '.join(report.error.split())}", err=True)
     for analysis in report.analyses:
         if analysis["error"]:
             typer.echo(f"the analysis {analysis['name']} failed: {analysis['error']}", err=True)
@@ -249,11 +252,13 @@ def ipython(
 
 def _bad_input() -> tuple[type[BaseException], ...]:
     """Return what counts as bad input. Imported late: an error has time."""
+    from .profiles.archive import ArchiveError
     from .profiles.registry import PluginError, SettingError
     from .profiles.schema import ProfileError
     from .profiles.store.runs import RunNotFoundError
 
     return (
+        ArchiveError,
         PluginError,
         SettingError,
         ProfileError,
@@ -309,6 +314,9 @@ def _end_on_request() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     _end_on_request()
+    if not os.environ.get("FLYBACK_DEBUG"):
+        for library in ("bluesky", "ophyd"):  # their tracebacks; ours is one sentence
+            logging.getLogger(library).addHandler(logging.NullHandler())
     sys.exit(_guarded(lambda: app(arguments, standalone_mode=False)))
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bluesky.utils import FailedStatus
+
 from ..callbacks.metadata import METADATA_KEYS
 from .archive import Archive
 from .registry import SettingError, unknown
@@ -121,7 +123,8 @@ def execute(
     Raises
     ------
     Exception
-        What ended the plan, after the report has been filled.
+        What refused the plan before a run was opened. What ends a run later is the report's
+        `error`.
     """
     log = RunLog()
     token = session.RE.subscribe(log)
@@ -140,7 +143,10 @@ def execute(
     if save is not None:
         save_results(save, callbacks)
     if failure is not None:
-        raise failure
+        cause = failure.__cause__ if isinstance(failure, FailedStatus) else None
+        if not log.runs:
+            raise cause or failure  # refused before a run was opened
+        report.error = str(cause or failure)
     return callbacks
 
 
@@ -176,7 +182,7 @@ def _plan_arguments(
         if name == "detectors":
             wanted = arguments.get(name, list(cameras))
             wanted = [wanted] if isinstance(wanted, str) else wanted
-            arguments[name] = [_device(session, each) for each in wanted]
+            arguments[name] = [_camera(cameras, str(each)) for each in wanted]
         elif name in session.devices and name not in arguments:
             arguments[name] = session.devices[name]
         elif parameter.default is parameter.empty and name not in arguments:
@@ -184,7 +190,7 @@ def _plan_arguments(
     return arguments, metadata
 
 
-def _device(session: Session, name: str) -> Any:
-    if name not in session.devices:
-        raise SettingError(unknown("device", name, list(session.devices)))
-    return session.devices[name]
+def _camera(cameras: Mapping[str, Any], name: str) -> Any:
+    if name not in cameras:
+        raise SettingError(unknown("camera", name, list(cameras)))
+    return cameras[name]

@@ -55,6 +55,8 @@ class Report:
     warnings : list of str
     extra : dict
         Further keys of the JSON object.
+    error : str or None
+        What ended a run.
     """
 
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -62,6 +64,7 @@ class Report:
     pictures: list[Path] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
     begun: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
 
@@ -98,7 +101,8 @@ class Report:
     @property
     def failed(self) -> bool:
         """Whether a run or an analysis did not succeed."""
-        return any(x["exit_status"] != "success" for x in [*self.runs, *self.analyses])
+        entries = [*self.runs, *self.analyses]
+        return self.error is not None or any(x["exit_status"] != "success" for x in entries)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of the outside interface."""
