@@ -82,8 +82,14 @@ class LiveCallback:
         self.publisher.fail(f"{type(error).__name__}: {error}")
 
     def rehearse(self, batch: Batch) -> None:
-        """Show frames to a model that is then forgotten: raises what it would raise."""
-        self._build(batch).partial_fit(batch)
+        """Show frames to a model that is then forgotten: raises what it would raise.
+
+        It also compiles what the model needs for frames like these.
+        """
+        model = self._build(batch).partial_fit(batch)
+        if isinstance(model, Converging):
+            model.converge()
+        _ = model.result_
 
     @property
     def result_(self) -> dict[str, Quantity]:

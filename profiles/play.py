@@ -79,7 +79,7 @@ def run_play(
         metadata |= bare | {"recorded_file": str(Path(file).resolve())}
         _rehearse(chosen, metadata, recording, coils)
         devices = {"camera": camera, "scan_coils": coils}
-        with open_session(chosen, directory, devices=devices) as session:
+        with open_session(chosen, directory, devices=devices, warm=False) as session:
             dwell_ms = float(coils.dwell_ms.get())  # type: ignore[arg-type]  ophyd is untyped
             plan = load_plans(Profile("", plans=["points"]))["points"]
             execute(

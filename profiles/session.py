@@ -33,8 +33,10 @@ from .compose import load_plans, make_analysis, make_devices
 from .metadata import PersistentMetadata
 from .registry import unknown
 from .schema import Profile, ProfileError, read_profile
+from .warming import warm_in_background
 
 LONGEST_END_S = 10.0
+LONGEST_WARMING_S = 120.0
 
 _active: weakref.ReferenceType[Session] | None = None
 
@@ -98,6 +100,7 @@ class Session:
         self._idle = threading.Event()
         self.RE.state_hook = lambda new, old: self._idle.set() if new == "idle" else None
         self._closed = False
+        self.warming: threading.Thread | None = None
         atexit.register(self.close)
 
     def _subscribe(self, progress: bool) -> None:
@@ -252,6 +255,8 @@ class Session:
         self._end_run()
         for offload in self.offloads.values():
             offload.close()
+        if self.warming is not None:
+            self.warming.join(LONGEST_WARMING_S)  # leaving while LLVM works would crash
         self.archive.close()
         if _active is not None and _active() is self:
             _active = None
@@ -269,6 +274,7 @@ def open(
     *,
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
+    warm: bool = True,
     devices: Mapping[str, Any] | None = None,
     **metadata: Any,
 ) -> Session:
@@ -284,6 +290,8 @@ def open(
         ``{"ptychography.rpie_alpha": 0.1}``: settings of analyses changed for this session.
     progress : bool
         Draw a progress bar for each run.
+    warm : bool
+        Compile what the analyses need in the background, rather than under the first frame.
     devices : mapping of str to device, optional
         Beside those of the profile.
     **metadata
@@ -306,6 +314,8 @@ def open(
     except BaseException:
         archive.close()
         raise
+    if warm:
+        session.warming = warm_in_background(chosen.analyses, session.devices.values())
     _active = weakref.ref(session)
     return session
 
