@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from .base import Batch, Quantity
+from .base import Batch, Corrections, Quantity
 from .corrections import check_frames, tables
 from .experiment import Experiment
 from .ptychography.geometry import turn
@@ -24,7 +24,7 @@ from .virtual_detectors import (
     runs_of,
     scale_of,
 )
-from .virtual_kernels import survey_frames
+from .virtual_kernels import Survey
 
 ESTIMATE_FRAMES = 64
 _DTYPES = (np.uint8, np.uint16, np.uint32, np.int32, np.float32)
@@ -77,6 +77,7 @@ class VirtualImages:
         self._estimated: float | None = None
         self._rows: list[dict[str, np.ndarray]] = []
         self._with_dark = False
+        self._prepared: tuple[Corrections, Survey] | None = None
 
     @property
     def n_frames(self) -> int:
@@ -251,10 +252,12 @@ class VirtualImages:
     def _survey(self, batch: Batch) -> None:
         shape = self._shape
         assert shape is not None  # noqa: S101  (for the type checker)
-        dark, gain, good = tables(batch.corrections, shape)
-        correct = batch.corrections.dark is not None or batch.corrections.gain is not None
+        if self._prepared is None or self._prepared[0] is not batch.corrections:
+            dark, gain, good = tables(batch.corrections, shape)
+            correct = batch.corrections.dark is not None or batch.corrections.gain is not None
+            self._prepared = batch.corrections, Survey.of(self._runs, good, dark, gain, correct)
         frames = np.ascontiguousarray(batch.frames)
-        sums, moments = survey_frames(frames, good, dark, gain, correct, self._runs)
+        sums, moments = self._prepared[1](frames)
         ceiling = np.iinfo(frames.dtype).max if frames.dtype.kind in "ui" else np.inf
         rows = {
             "index": np.array(batch.scan_index, np.int64),

@@ -75,6 +75,23 @@ def test_bad_pixels_alone_keep_sums_exact():
     np.testing.assert_array_equal(result["bf"].value.ravel(), expected)
 
 
+def test_extremes_are_of_good_pixels_and_of_raw_counts():
+    frames = RNG.integers(3, 99, (20, 32, 30)).astype(np.int32)
+    bad = np.zeros((32, 30), bool)
+    bad[0, 0] = bad[5, 5:9] = True
+    frames[:, bad] = -7
+    frames[3, 6, 6] = -1
+    dark = np.full((32, 30), 50, np.float32)
+    result = images(frames, corrections=Corrections(dark, None, bad)).result_
+    assert [f for f in result["flags"].value if "negative" in f] == [
+        "1 of 20 frames are with negative counts"
+    ]
+    poisoned = frames.astype(np.float32)
+    poisoned[:, bad] = np.nan
+    clean = images(poisoned, corrections=Corrections(dark, None, bad)).result_
+    np.testing.assert_allclose(clean["bf"].value, result["bf"].value)
+
+
 def test_any_ring_or_mask():
     frames = RNG.integers(0, 99, (20, 32, 30)).astype(np.uint16)
     mask = RNG.random((32, 30)) < 0.5
