@@ -98,7 +98,7 @@ class Session:
         self._subscribe(progress)
         self._windows: list[LiveWindow] = []
         self._idle = threading.Event()
-        self.RE.state_hook = lambda new, old: self._idle.set() if new == "idle" else None
+        self.RE.state_hook = self._state_changed  # type: ignore[assignment]  untyped upstream
         self._closed = False
         self.warming: threading.Thread | None = None
         atexit.register(self.close)
@@ -226,6 +226,10 @@ class Session:
             "live": self.live,
             "analyses": self.analyses,
         }
+
+    def _state_changed(self, new: str, old: str) -> None:
+        if new == "idle":
+            self._idle.set()
 
     def _end_run(self) -> None:
         """End a run that is still going on, so that it gets its stop document."""

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from contextlib import contextmanager
 
 import bluesky.plans as bp
@@ -93,10 +92,8 @@ def test_nobody_there_is_said_before_a_run_opens(tmp_path, run_engine):
     (port,) = free_ports(1)
     scope = microscope(tmp_path)
     camera = merlin(tmp_path, {"control_port": port})
-    began = time.monotonic()
     with pytest.raises(MerlinError, match="is the port right"):
         RE(raster(camera, scope.scan_coils, fov_nm=2))
-    assert time.monotonic() - began < 5
     assert documents.all == []
 
 

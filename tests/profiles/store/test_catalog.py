@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
-from time import perf_counter
 
 import bluesky.plans as bp
 import pytest
@@ -20,9 +19,7 @@ from flyback.profiles.store.tiled_profile import write_tiled_profile
 
 def test_both_containers_are_there_and_empty_in_a_new_catalogue(tmp_path):
     before = set(threading.enumerate())
-    began = perf_counter()
     with open_catalog(tmp_path / "catalog") as catalog:
-        assert perf_counter() - began < 15  # 1.2 s, once Tiled is imported
         assert (list(catalog.raw), list(catalog.analysis)) == ([], [])
         assert {spec.name for spec in catalog.raw.specs} == {"CatalogOfBlueskyRuns"}
     catalog.close()
@@ -164,11 +161,12 @@ import databroker
 from tiled.client import from_profile
 client = from_profile("flyback")
 assert set(client) == {"raw", "analysis"}, client
-assert client["raw"][-1].start["uid"] == sys.argv[1]
+assert client["raw"][sys.argv[1]].start["uid"] == sys.argv[1]
 client.context.close()
 broker = databroker.Broker.named("flyback_raw")
-assert broker[-1].start["uid"] == sys.argv[1]
-assert len(broker[-1].table()) == 3
+header = broker[sys.argv[1]]
+assert header.start["uid"] == sys.argv[1]
+assert len(header.table()) == 3
 assert databroker.catalog["flyback_raw"][sys.argv[1]].stop["exit_status"] == "success"
 """
 
