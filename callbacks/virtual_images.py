@@ -1,4 +1,4 @@
-"""Virtual images, centre of mass and iDPC of every run that has frames."""
+"""Virtual images, centre of mass and iDPC of every run that has frames; sums of patterns."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..models.base import Batch
+from ..models.pattern_sums import PatternSums
 from ..models.virtual_images import VirtualImages
 from .live import LiveCallback
 from .metadata import METADATA_KEYS, experiment_of
@@ -33,8 +34,13 @@ def virtual_images(
     **metadata
         Keys that take the place of those in the start document, such as ``energy_kev``.
     """
+    dims = tuple(start.get("frame_dims") or ())
 
-    def build(batch: Batch) -> VirtualImages:
+    def build(batch: Batch) -> VirtualImages | PatternSums:
+        # patterns of one line and spectra have no detectors and no centre
+        if batch.frames.ndim != 3 or dims not in ((), ("ky", "kx")):
+            lines = dims or ("bin",) * (batch.frames.ndim - 1)
+            return PatternSums(experiment_of(start, metadata), lines)
         return VirtualImages(
             experiment_of(start, metadata),
             detectors=dict(detectors) if detectors is not None else None,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from ..models.trajectories import Trajectory
 from .clock import ScanClock
+from .frame_writer import Field
 from .pixel_detector import Block, PixelDetector, Trigger
 from .recording import Recording, RecordingError
 from .scan_coils import CoilBlock, ScanCoils
@@ -179,8 +182,14 @@ class RecordedPixelDetector(PixelDetector):
         clock: ScanClock,
         **kwargs: Any,
     ) -> None:
+        self.recording = recording
         super().__init__(prefix, name=name, driver=RecordedDriver(recording, clock), **kwargs)
-        self.corrections = dict(recording.corrections)
+        # axes of bins and channels go into the file beside the frames as the corrections do
+        self.corrections = {**recording.corrections, **recording.axes}
+
+    def _fields(self) -> list[Field]:
+        first, *others = super()._fields()
+        return [replace(first, dims=self.recording.dims), *others]
 
 
 class RecordedCoils(ScanCoils):
@@ -248,7 +257,10 @@ def play(
     coils = RecordedCoils(name="scan_coils", recording=recording, clock=clock, directory=folder)
     md = recording.metadata()
     if recording.probe is not None:
-        probe_file = folder / f"{recording.path.stem}_probe.npy"
-        np.save(probe_file, recording.probe)
+        # the content names the file: two recordings of one name shall not share a probe
+        digest = hashlib.sha256(np.ascontiguousarray(recording.probe).tobytes()).hexdigest()[:12]
+        probe_file = folder / f"{recording.path.stem}_probe_{digest}.npy"
+        if not probe_file.is_file():
+            np.save(probe_file, recording.probe)
         md["probe_file"] = str(probe_file)
     return camera, coils, md

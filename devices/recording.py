@@ -10,11 +10,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..models.physics import electron_wavelength_m, photon_energy_kev
+from ..models.physics import electron_wavelength_m, photon_energy_kev, wavelength_m
 from ..models.trajectories import Points, Raster, Trajectory
-from .recording_formats import SUFFIXES, FormatStore
-from .recording_names import AMBIGUOUS, ARRAYS, AXES, NUMBERS, TEXTS
-from .recording_store import Frames, H5Store, NpzStore, RecordingError, Store
+from .recording_choice import choose
+from .recording_frames import Frames, corner_centred, remarks
+from .recording_kinds import open_file
+from .recording_names import AMBIGUOUS, ARRAYS, AXES, CALIBRATION, NUMBERS, TEXTS
+from .recording_positions import find_positions
+from .recording_series import inside_zip, open_folder, open_zip
+from .recording_store import RecordingError, Store
+from .recording_zarr import ZarrStore, is_zarr
 
 __all__ = ["Recording", "RecordingError"]
 
@@ -32,31 +37,14 @@ _SETTINGS = (
 
 
 def _open_store(path: Path) -> Store:
+    if path.is_dir():
+        return ZarrStore(path) if is_zarr(path) else open_folder(path)
     if not path.is_file():
-        raise RecordingError(f"there is no file {path}.")
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
-        return NpzStore(path)
-    with path.open("rb") as file:
-        is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
-    if is_hdf5:
-        store = H5Store(path)
-        if suffix not in SUFFIXES or _stacks(store):
-            return store
-        store.close()
-    elif suffix not in SUFFIXES:
-        raise RecordingError(
-            f"{path.name} is neither HDF5 nor .npz, or is cut short; other formats are told by "
-            f"their suffix: {', '.join(sorted(SUFFIXES))}."
-        )
-    return FormatStore(path)
-
-
-def _stacks(store: Store) -> list[str]:
-    shapes = {name: store.shape(name) for name in sorted(store.names)}
-    named = [name for name in ARRAYS["frames"] if name in shapes]
-    loose = [name for name, s in shapes.items() if len(s) in (3, 4) and min(s[-2:]) >= 4]
-    return named or loose
+        member = inside_zip(path)
+        if member is None:
+            raise RecordingError(f"there is no file {path}.")
+        return open_zip(*member)
+    return open_zip(path) if path.suffix.lower() == ".zip" else open_file(path)
 
 
 class Recording:
@@ -65,14 +53,17 @@ class Recording:
     Parameters
     ----------
     path : path
-        HDF5 (also CXI), `.npz`, or what RosettaSciIO reads.
+        HDF5 (also CXI, NeXus, EMD), `.npz`, `.zarr`, TIFF, MIB, text, what RosettaSciIO reads;
+        or a folder or `.zip` of them, or one file inside a `.zip`.
     **known : float, str
         Values that the file lacks or has wrong, such as ``energy_kev=80``.
 
     Attributes
     ----------
     frames : Frames
-        (n, h, w) or (n, bins), read from the file when asked for.
+        (n, h, w), (n, bins) or (n, elements, channels), read from the file when asked for.
+    dims : tuple of str
+        Names of the frames' axes: ("ky", "kx"), ("bin",), ("element", "channel"), ...
     positions : (n, 2) float64 or None
         yx, in `units`.
     units : "nm" or "px"
@@ -81,6 +72,8 @@ class Recording:
     probe : (modes, h, w) complex64 or None
     corrections : dict
         `dark`, `gain`, `bad_pixels` as far as they are known.
+    axes : dict
+        Arrays that go with the bins or channels: `two_theta_deg`, `q_per_a`, `energy_kev_axis`.
     taken : dict
         Our name of each quantity to the name in the file.
     notes : list of str
@@ -103,9 +96,10 @@ class Recording:
         except RecordingError:
             self.close()
             raise
-        except (ValueError, TypeError, OSError, KeyError) as error:
+        except Exception as error:  # what others wrote can be wrong in any way
             self.close()
-            raise RecordingError(f"{self.path.name} cannot be understood: {error}.") from error
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise RecordingError(f"{self.path.name} cannot be understood: {reason}.") from error
 
     def close(self) -> None:
         """Let go of the file."""
@@ -121,18 +115,27 @@ class Recording:
         return len(self.frames)
 
     def _read(self) -> None:
+        self.notes += self.store.notes
         self._settings |= {name: self._number(name) for name in NUMBERS}
         self._texts()
         self.frames = self._frames()
         n = len(self.frames)
-        self.units, self.positions = self._positions()
-        self.grid_shape = self.frames.grid if len(self.frames.grid) == 2 else None
+        places = find_positions(self.store, n, self.frames.grid)
+        self.units, self.positions = places.units, places.listed
+        self.taken |= {name: name for name in places.taken}
+        self.notes += places.notes
+        self.grid_shape = self.store.grid or (
+            self.frames.grid if len(self.frames.grid) == 2 else None
+        )
+        if self.positions is None:
+            self._raster()
         self.time_s = self._times(n)
         self.probe = self._probe()
         self.corrections = self._corrections()
-        self.axes = {name: self._array(name) for name in AXES if name in self.store.names}
+        self.axes = self._axes()
         self._radiation()
-        unused = self.store.names - set(self.taken.values()) - set(self.axes)
+        self._remark_on_step()
+        unused = self.store.names - set(self.taken.values()) - self.frames_from
         if unused:
             shown = sorted(unused)
             more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
@@ -158,6 +161,11 @@ class Recording:
         if name is None:
             loose = next((a for a, q in AMBIGUOUS.items() if q == quantity), None)
             return self._loose(quantity, loose) if loose in self.store.names else None
+        if self._array(name).dtype.kind not in "uif":
+            if name == quantity:
+                raise RecordingError(f"{name!r} must be one or two finite numbers.")
+            self.notes.append(f"{name!r} is not a number and was ignored")
+            return None
         value = self._array(name).astype(float).ravel() * factors[name]
         if value.size not in (1, 2) or not np.isfinite(value).all():
             if name == quantity or value.size in (1, 2):
@@ -167,8 +175,11 @@ class Recording:
         return float(value[0]) if value.size == 1 else value.tolist()
 
     def _loose(self, quantity: str, name: str | None) -> float | None:
-        value = self._array(str(name)).astype(float).ravel()
-        if value.size != 1 or not np.isfinite(value[0]):
+        loose = self._array(str(name))
+        if loose.dtype.kind not in "uif" or loose.size != 1:
+            return None
+        value = loose.astype(float).ravel()
+        if not np.isfinite(value[0]):
             return None
         number = float(value[0])
         unit, factor = {
@@ -200,10 +211,8 @@ class Recording:
             )
         if self._settings["radiation"] is None:
             energy = self._settings["energy_kev"]
-            x_rays = (
-                self._settings["semi_convergence_angle_mrad"] is None
-                and energy is not None
-                and energy < 29
+            x_rays = self._settings["semi_convergence_angle_mrad"] is None and (
+                (energy is not None and energy < 29) or self.dims != ("ky", "kx")
             )
             self._settings["radiation"] = "xray" if x_rays else "electron"
             self.notes.append(f"radiation: assumed to be {self._settings['radiation']!r}")
@@ -211,9 +220,9 @@ class Recording:
             raise RecordingError(
                 f"radiation is 'electron' or 'xray', not {self._settings['radiation']!r}."
             )
-        wavelength_m = self._settings.pop("wavelength_m")
-        if wavelength_m and self._settings["energy_kev"] is None:
-            self._settings["energy_kev"] = self._energy_of(float(wavelength_m))
+        length = self._settings.pop("wavelength_m")
+        if length and self._settings["energy_kev"] is None:
+            self._settings["energy_kev"] = self._energy_of(float(length))
 
     def _energy_of(self, wavelength_m: float) -> float:
         if self._settings["radiation"] == "xray":
@@ -228,69 +237,77 @@ class Recording:
         return (low * high) ** 0.5
 
     def _frames(self) -> Frames:
-        name = self._name("frames", ARRAYS["frames"])
-        if name is None:
-            name = self._largest()
-        shape = self.store.shape(name)
-        if 0 in shape:
-            raise RecordingError(f"{name!r} in {self.path.name} holds no frames.")
-        lines = name in ("patterns", "spectra") and (len(shape) == 2 or name == "spectra")
-        frame_axes = 1 if lines else 2
-        scan_axes = len(shape) - frame_axes
-        if scan_axes not in (1, 2):
-            raise RecordingError(
-                f"{name!r} in {self.path.name} has shape {shape}; frames are (n, h, w) or "
-                "(ny, nx, h, w), series of lines (n, bins)."
-            )
-        source = self.store.lazy(name)
-        if np.dtype(source.dtype).kind not in "uif":
-            raise RecordingError(f"{name!r} holds {source.dtype}, not numbers of counts.")
-        shift = (0, 0)
+        choice = choose(self.store, self.path.name)
+        self.dims, self.frames_from = choice.dims, set(choice.taken)
+        self.notes += choice.notes
+        frames = Frames(choice.source, choice.scan_axes)
         center = self._settings.pop("center_px")
-        if center is not None and frame_axes == 2:
-            wanted = np.asarray(shape[-2:]) // 2
-            dy, dx = np.rint(wanted - np.broadcast_to(center, 2)).astype(int).tolist()
-            shift = (dy, dx)
-            if any(shift):
-                self.notes.append(f"frames were rolled by {shift} pixels to centre them")
-        return Frames(source, scan_axes, shift)
+        if self.dims == ("ky", "kx"):
+            frames.shift = self._shift(frames, center)
+        self.notes += remarks(frames, np.dtype(choice.source.dtype))
+        return frames
 
-    def _largest(self) -> str:
-        stacks = _stacks(self.store)
-        if not stacks:
-            raise RecordingError(
-                f"{self.path.name} holds no frames; they are looked for under the names "
-                f"{', '.join(ARRAYS['frames'][:4])} and so on."
+    def _shift(self, frames: Frames, center: Any) -> tuple[int, int]:
+        sides = np.asarray(frames.shape[1:])
+        if center is not None:
+            dy, dx = np.rint(sides // 2 - np.broadcast_to(center, 2)).astype(int).tolist()
+            if dy or dx:
+                self.notes.append(f"frames were rolled by {(dy, dx)} pixels to centre them")
+            return dy, dx
+        if corner_centred(frames):
+            self.notes.append(
+                "frames: zero frequency lies in the corner and was moved to the centre"
             )
-        name = max(stacks, key=lambda stack: np.prod(self.store.shape(stack), dtype=float))
-        self.taken["frames"] = name
-        self.notes.append(f"frames: the largest stack was taken, {name!r}")
-        return name
+            return int(sides[0] // 2), int(sides[1] // 2)
+        return 0, 0
 
-    def _positions(self) -> tuple[str, np.ndarray | None]:
-        n = len(self.frames)
-        for quantity, units, factor in (
-            ("positions_m", "nm", 1e9),
-            ("positions_px", "px", 1.0),
-            ("translation", "nm", 1e9),
-        ):
-            name = self._name(quantity, ARRAYS[quantity])
-            if name is None:
-                continue
-            found = self._array(name).astype(float)
-            if quantity == "translation":
-                found = found.reshape(-1, found.shape[-1])[:, 1::-1]  # CXI lists x, y, z
-                self.notes.append("translation: taken as the beam's position on the specimen")
-            found = found.reshape(-1, found.shape[-1]) if found.ndim == 3 else found
-            if found.shape != (n, 2):
-                raise RecordingError(
-                    f"{name!r} has shape {found.shape} for {n} frames; expected ({n}, 2)."
-                )
-            if not np.isfinite(found).all():
-                bad = int((~np.isfinite(found).all(axis=1)).sum())
-                raise RecordingError(f"{bad} of the {n} positions in {name!r} are NaN or infinite.")
-            return units, found * factor
-        return ("nm" if self._settings["step_m"] else "px"), None
+    def _raster(self) -> None:
+        """Place frames without positions by their step; one that differs in y and x is listed."""
+        step = self._settings["step_m"]
+        self.units = "px" if step is None else "nm"
+        pair = np.ravel(np.asarray(1.0 if step is None else step, float))
+        if not np.all(np.isfinite(pair)) or not np.all(pair > 0):
+            raise RecordingError(f"step_m must be positive, got {step!r}.")
+        if pair.size == 2 and not np.isclose(pair[0], pair[1]):
+            ny, nx = self.grid_shape or (1, len(self.frames))
+            rows, columns = np.divmod(np.arange(ny * nx), nx)
+            self.positions = np.stack([rows * pair[0], columns * pair[1]], axis=1) * 1e9
+
+    def _axes(self) -> dict[str, np.ndarray]:
+        out: dict[str, np.ndarray] = {}
+        if self.dims == ("ky", "kx"):
+            return out
+        shapes = (self.frames.shape[-1:], self.frames.shape[1:], self.frames.shape)
+        for quantity, spellings in AXES.items():
+            for name, factor in spellings:
+                if name in self.store.names and self.store.shape(name) in shapes:
+                    out[quantity] = self._array(name) * factor
+                    self.taken[quantity] = name
+                    break
+        offset, slope = (self._constant(name) for name in CALIBRATION)
+        if slope is not None and "energy_kev_axis" not in out:
+            out["energy_kev_axis"] = (offset or 0.0) + slope * np.arange(self.frames.shape[-1])
+        return out
+
+    def _constant(self, name: str) -> float | None:
+        if name not in self.store.names or self.store.shape(name) != ():
+            return None
+        self.taken[name] = name
+        return float(self._array(name))
+
+    def _remark_on_step(self) -> None:
+        """Say where neighbouring places are farther apart than the window that a frame shows."""
+        sampling, step = self._settings["angular_sampling_mrad"], self._settings["step_m"]
+        energy = self._settings["energy_kev"]
+        if sampling is None or step is None or energy is None or self.dims != ("ky", "kx"):
+            return
+        wavelength = wavelength_m(self._settings["radiation"], float(energy))
+        window = wavelength / (np.max(sampling) * 1e-3)
+        if np.max(step) > window:
+            self.notes.append(
+                f"step: {np.max(step) * 1e9:.3g} nm is larger than the {window * 1e9:.3g} nm that "
+                "a frame resolves; places do not overlap and ptychography will not work"
+            )
 
     def _times(self, n: int) -> np.ndarray | None:
         name = self._name("time_s", ARRAYS["time_s"])
@@ -303,7 +320,7 @@ class Recording:
 
     def _probe(self) -> np.ndarray | None:
         name = self._name("probe", ARRAYS["probe"])
-        if name is None:
+        if name is None or self.dims != ("ky", "kx"):
             return None
         probe = self._array(name).astype(np.complex64)
         probe = probe.reshape(-1, *probe.shape[-2:]) if probe.ndim >= 2 else probe
@@ -328,6 +345,8 @@ class Recording:
                 self.notes.append(f"{name!r} was taken to mark good pixels")
             else:
                 out[quantity] = array != 0 if quantity == "bad_pixels" else array.astype("<f4")
+        if any(self.frames.shift):
+            out = {n: np.roll(array, self.frames.shift, (0, 1)) for n, array in out.items()}
         return out
 
     @property
@@ -358,6 +377,8 @@ class Recording:
         out |= {name: self._settings[name] for name in _SETTINGS}
         out["sample"] = self._settings["sample"]
         out["recording"] = self.path.name
+        if self.dims != ("ky", "kx"):
+            out["frame_dims"] = list(self.dims)
         return {name: value for name, value in out.items() if value is not None}
 
     def trajectory(self) -> Trajectory:

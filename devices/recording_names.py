@@ -23,15 +23,16 @@ ARRAYS: dict[str, tuple[str, ...]] = {
         "diffraction",
         "intensities",
         "dp",
+        "diffraction_patterns",
+        "diffraction_intensities",
+        "array0",
+        "array",
+        "images",
         "patterns",
+        "intensity",
+        "element_spectra",
         "spectra",
-    ),
-    "positions_m": ("positions_m", "probe_position_m"),
-    "positions_px": ("positions_px", "scan", "entry/data/positions_px"),
-    "translation": (
-        "entry_1/data_1/translation",
-        "entry_1/sample_1/geometry_1/translation",
-        "entry_1/sample_1/geometry/translation",
+        "spectrum",
     ),
     "probe": ("probe", "initial_probe", "probe_guess", "entry_1/instrument_1/source_1/probe"),
     "dark": ("dark", "dark_frame", "background", "entry_1/instrument_1/detector_1/dark"),
@@ -112,5 +113,19 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "sample": ("sample", "title", "entry_1/sample_1/name"),
 }
 
-AXES = ("q_per_a", "two_theta_deg", "energy_kev_axis")
-"""Axes of patterns of one line."""
+AXES: dict[str, tuple[tuple[str, float], ...]] = {
+    "two_theta_deg": (("two_theta_deg", 1.0), ("two_theta", 1.0), ("tth", 1.0), ("2theta", 1.0)),
+    "q_per_a": (("q_per_a", 1.0), ("q_invA", 1.0), ("q_A", 1.0), ("q_per_nm", 0.1), ("q_nm", 0.1)),
+    "energy_kev_axis": (
+        ("energy_kev_axis", 1.0),
+        ("energy_axis_kev", 1.0),
+        ("energy_ev_axis", 1e-3),
+        ("energy_axis_ev", 1e-3),
+    ),
+    "axis": (("axis", 1.0),),
+    "sigma": (("sigma", 1.0), ("sigmas", 1.0), ("errors", 1.0)),
+}
+"""Arrays that go with patterns of one line and spectra, with the factor to our unit."""
+
+CALIBRATION = ("energy_offset_kev", "energy_slope_kev")
+"""Two numbers from which an energy axis is made: offset + slope * channel."""

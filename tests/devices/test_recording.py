@@ -186,7 +186,7 @@ def test_damaged_files(tmp_path):
         Recording(empty)
     with pytest.raises(RecordingError, match="there is no file"):
         Recording(tmp_path / "none.h5")
-    strange = tmp_path / "scan.txt"
+    strange = tmp_path / "scan.bin"
     strange.write_text("hello")
     with pytest.raises(RecordingError, match="neither HDF5 nor"):
         Recording(strange)
@@ -236,11 +236,13 @@ def test_formats_of_makers_say_which_extra_they_need(tmp_path, monkeypatch):
         ("stem4d/blo_arina_emd/test1.blo", (6, 144, 144)),
         ("stem4d/blo_arina_emd/Si100_4D.emd", (121, 8, 8)),
         ("stem4d/blo_arina_emd/test_00_master.h5", (16, 192, 192)),
+        ("stem4d/blo_arina_emd", (16, 192, 192)),
+        ("eels/EELS_STO.dm3", (1, 2048)),
     ],
 )
 def test_files_of_makers(name, shape):
     path = need_data(name)
-    if name.endswith(".blo"):
+    if name.endswith((".blo", ".dm3")):
         pytest.importorskip("rsciio", reason="the extra 'formats' is not installed")
     with Recording(path) as recording:
         assert recording.frames.shape == shape
