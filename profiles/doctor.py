@@ -16,6 +16,7 @@ import numpy as np
 
 from .archive import Archive, Layout, layout
 from .registry import GROUPS, PluginError, plugins
+from .store.recovery import stopped_runs
 
 PACKAGES = (
     "bluesky",
@@ -148,9 +149,17 @@ def _store(place: Layout) -> Iterator[Finding]:
         yield Finding(
             "catalogue", True, f"{runs} raw and {len(archive.catalog.analysis)} derived runs"
         )
+        yield _journals(archive)
         yield from _tried(archive, [("media types", _media_types), ("readable storage", _readable)])
-    waiting = sorted(place.journal.glob("*.journal"))
-    yield Finding("journal", True, f"{len(waiting)} runs in {place.journal}")
+
+
+def _journals(archive: Archive) -> Finding:
+    """Compare the journals with the catalogue."""
+    journals = {path.stem for path in archive.layout.journal.glob("*.journal")}
+    missing = journals - set(stopped_runs(archive.catalog))
+    text = f"{len(journals)} runs, {len(missing)} of them not whole in the catalogue"
+    fix = "flyback recover (runs of a session that is open now are whole when it ends)"
+    return Finding("journal", not missing, text, fix if missing else "")
 
 
 def _tried(

@@ -93,7 +93,7 @@ def recover(
     if not catalog.is_reachable():
         raise CatalogError(f"{catalog.name} does not answer; start it and recover again")
     report = Report()
-    stopped = _stopped(catalog)
+    stopped = stopped_runs(catalog)
     changed = {path: path.stat().st_mtime for path in Path(directory).glob(f"*{SUFFIX}")}
     for path in sorted(changed, key=changed.__getitem__):
         uid = path.name.removesuffix(SUFFIX)
@@ -111,7 +111,7 @@ def recover(
     return report
 
 
-def _stopped(catalog: Catalog) -> dict[str, Any]:
+def stopped_runs(catalog: Catalog) -> dict[str, Any]:
     """Return which container holds each run that has its stop: it is written last of all."""
     from tiled.queries import KeyPresent
 
