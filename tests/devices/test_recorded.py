@@ -1,6 +1,7 @@
 """Playing a recording: the same documents as a scan."""
 
 import bluesky.plan_stubs as bps
+import h5py
 import numpy as np
 import pytest
 from bluesky.utils import FailedStatus
@@ -103,3 +104,30 @@ def test_a_damaged_recording_fails_the_run_with_the_reason(tmp_path, recorded, r
         RE(points(camera, coils))
     assert "cut short" in str(caught.value.__cause__)
     assert documents.stop["exit_status"] == "fail"
+
+
+def test_recordings_of_one_name_do_not_share_a_probe(tmp_path):
+    files = []
+    for folder, scale in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "scan.npz"
+        np.savez(
+            path, frames=np.ones((3, 8, 8), "<u2"), probe=np.full((8, 8), scale, complex), step_m=1
+        )
+        with Recording(path) as recording:
+            files.append(play(recording, tmp_path / "out", rate="max")[2]["probe_file"])
+    assert files[0] != files[1]
+    assert [np.load(file)[0, 0, 0].real for file in files] == [1, 2]
+
+
+def test_axes_lie_beside_the_frames(tmp_path, run_engine):
+    RE, documents = run_engine
+    path = tmp_path / "series.npz"
+    np.savez(path, patterns=np.ones((6, 100)), two_theta_deg=np.arange(100.0))
+    camera, coils, md = play(Recording(path), tmp_path, rate="max")
+    RE(points(camera, coils, md=md))
+    documents.check()
+    assert documents.start["frame_dims"] == ["bin"]
+    (written,) = tmp_path.glob("camera_*.h5")
+    with h5py.File(written) as file:
+        assert np.array_equal(file["/entry/instrument/detector/two_theta_deg"], np.arange(100.0))
