@@ -243,11 +243,12 @@ def ipython(
     profile: Annotated[str, typer.Argument(help="A profile, or a .toml file.")] = "sim_microscope",
     directory: Directory = None,
     command: Annotated[str | None, typer.Option("-c", help="Run this and leave.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Open IPython with RE, catalog, the devices, the plans and the live analyses."""
     from .profiles.shell import start
 
-    start(profile, directory, command)
+    _report(start(profile, directory, command), as_json, [])
 
 
 def _bad_input() -> tuple[type[BaseException], ...]:

@@ -20,8 +20,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import bluesky.plan_stubs
+import bluesky.plans
+import bluesky.preprocessors
 from bluesky import RunEngine
-from bluesky.preprocessors import SupplementalData
+from bluesky.preprocessors import SupplementalData, inject_md_wrapper
 
 from ..callbacks.live import LiveCallback
 from ..callbacks.offload import Offload
@@ -38,6 +41,7 @@ from .warming import warm_in_background
 LONGEST_END_S = 10.0
 LONGEST_WARMING_S = 120.0
 
+_NOTHING = SimpleNamespace()
 _active: weakref.ReferenceType[Session] | None = None
 
 
@@ -60,11 +64,14 @@ class Session:
     RE : bluesky.RunEngine
     sd : bluesky.preprocessors.SupplementalData
     bec : bluesky BestEffortCallback
-    devices : dict of str to ophyd device; each is an attribute of the session as well
-    plans : namespace of the plans
+    bp, bps, bpp : bluesky's plans, plan stubs and preprocessors
+    devices : dict of str to ophyd device
+    plans : namespace of the plans; plans and devices are attributes of the session as well
     live : namespace of the analyses; ``live.NAME.KEY_`` is the newest result
     pictures : Pictures
     """
+
+    bp, bps, bpp = bluesky.plans, bluesky.plan_stubs, bluesky.preprocessors
 
     def __init__(
         self,
@@ -122,15 +129,13 @@ class Session:
         self._bec: Any = None
 
     def _inject_metadata(self, plan: Any) -> Any:
-        from bluesky.preprocessors import inject_md_wrapper
-
         return inject_md_wrapper(plan, self._extra) if self._extra else plan
 
     def __getattr__(self, name: str) -> Any:
-        devices = self.__dict__.get("devices", {})
-        if name in devices:
-            return devices[name]
-        raise AttributeError(unknown("device or attribute of the session", name, list(devices)))
+        found = {**vars(self.__dict__.get("plans", _NOTHING)), **self.__dict__.get("devices", {})}
+        if name in found:
+            return found[name]
+        raise AttributeError(unknown("device or plan of the session", name, list(found)))
 
     @property
     def catalog(self) -> Any:
@@ -207,10 +212,6 @@ class Session:
 
     def namespace(self) -> dict[str, Any]:
         """Return the names that an IPython session gets."""
-        import bluesky.plan_stubs as bps
-        import bluesky.plans as bp
-        import bluesky.preprocessors as bpp
-
         return {
             **vars(self.plans),
             **self.devices,
@@ -220,9 +221,9 @@ class Session:
             "db": self.db,
             "sd": self.sd,
             "bec": self.bec,
-            "bp": bp,
-            "bps": bps,
-            "bpp": bpp,
+            "bp": self.bp,
+            "bps": self.bps,
+            "bpp": self.bpp,
             "live": self.live,
             "analyses": self.analyses,
         }

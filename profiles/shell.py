@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .report import Report, RunLog
 from .session import Session
 from .session import open as open_session
 
@@ -38,7 +39,7 @@ def register_magics(shell: Any, session: Session) -> None:
 
 def start(
     profile: str, directory: str | os.PathLike[str] | Path | None, command: str | None = None
-) -> None:
+) -> Report:
     """Open a session and an IPython shell over it; close the session at the end.
 
     Parameters
@@ -47,20 +48,29 @@ def start(
     directory : path, optional
     command : str, optional
         Run this in place of the prompt, and leave.
+
+    Returns
+    -------
+    Report
+        The runs that were made.
     """
+    report, log = Report(), RunLog()
     from IPython.terminal.embed import InteractiveShellEmbed
 
     with open_session(profile, directory) as session:
+        session.RE.subscribe(log)
+        report.runs = log.runs
         names = session.namespace()
         shell = InteractiveShellEmbed(user_ns=names, banner1=banner(session))
         register_magics(shell, session)
         _use_display(shell)
         if command is None:
             shell()
-            return
+            return report.close()
         outcome = shell.run_cell(command)
         sys.stdout.flush()
         outcome.raise_error()
+    return report.close()
 
 
 def _use_display(shell: Any) -> None:

@@ -24,7 +24,11 @@ def test_the_demo_tells_a_true_story(tmp_path):
     assert [run["plan"] for run in report["runs"]] == ["raster", "spiral"]
     assert all(run["exit_status"] == "success" for run in report["runs"])
     assert report["replay_equal"] is True
-    assert {row["analysis"] for row in report["comparisons"]} == {"virtual_images", "ptychography"}
+    assert {row["analysis"] for row in report["comparisons"]} == {
+        "dose_map",
+        "virtual_images",
+        "ptychography",
+    }
     assert all(row["max_abs_difference"] in (0.0, None) for row in report["comparisons"])
     names = {Path(picture).name for picture in report["pictures"]}
     assert "phase-growing.png" in names

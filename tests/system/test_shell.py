@@ -43,7 +43,7 @@ def profile(tmp_path):
 def test_everything_is_at_hand_at_the_prompt(profile, tmp_path):
     command = [sys.executable, "-m", "flyback", "ipython", str(profile), "-c", PROMPT]
     done = subprocess.run(
-        [*command, "--directory", str(tmp_path / "store")],
+        [*command, "--directory", str(tmp_path / "store"), "--json"],
         capture_output=True,
         text=True,
         timeout=250,
@@ -51,6 +51,10 @@ def test_everything_is_at_hand_at_the_prompt(profile, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert [r["plan"] for r in json.loads(done.stdout.splitlines()[-1])["runs"]] == [
+        "raster",
+        "count",
+    ]
     assert "scan_coils_y" in done.stdout  # %wa
     assert "camera_total" in done.stdout  # %ct, in the table of the best-effort callback
 
