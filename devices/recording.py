@@ -10,11 +10,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..models.physics import electron_wavelength_m, photon_energy_kev, wavelength_m
+from ..models.physics import wavelength_m
 from ..models.trajectories import Points, Raster, Trajectory
 from .recording_choice import choose
 from .recording_frames import Frames, corner_centred, remarks
 from .recording_kinds import open_file
+from .recording_layouts import energy_kev_of
 from .recording_names import AMBIGUOUS, ARRAYS, AXES, CALIBRATION, NUMBERS, TEXTS
 from .recording_positions import find_positions
 from .recording_series import inside_zip, open_folder, open_zip
@@ -155,7 +156,7 @@ class Recording:
 
     def _number(self, quantity: str) -> Any:
         if quantity in self._known:
-            return self._known.pop(quantity)
+            return self._given(quantity)
         factors = dict(NUMBERS[quantity])
         name = self._name(quantity, tuple(factors))
         if name is None:
@@ -173,6 +174,17 @@ class Recording:
             self.notes.append(f"{name!r} is not one number and was ignored")
             return None
         return float(value[0]) if value.size == 1 else value.tolist()
+
+    def _given(self, quantity: str) -> Any:
+        """Return what the caller says, who may have mistyped it."""
+        value = self._known.pop(quantity)
+        try:
+            numbers = np.asarray(value, dtype=float).ravel()
+        except (TypeError, ValueError):
+            numbers = np.empty(0)
+        if numbers.size not in (1, 2) or not np.isfinite(numbers).all():
+            raise RecordingError(f"{quantity} must be one or two finite numbers, got {value!r}.")
+        return value
 
     def _loose(self, quantity: str, name: str | None) -> float | None:
         loose = self._array(str(name))
@@ -222,19 +234,7 @@ class Recording:
             )
         length = self._settings.pop("wavelength_m")
         if length and self._settings["energy_kev"] is None:
-            self._settings["energy_kev"] = self._energy_of(float(length))
-
-    def _energy_of(self, wavelength_m: float) -> float:
-        if self._settings["radiation"] == "xray":
-            return photon_energy_kev(wavelength_m)
-        low, high = 0.01, 1e4
-        for _ in range(80):  # the wavelength falls with the energy
-            middle = (low * high) ** 0.5
-            if electron_wavelength_m(middle) > wavelength_m:
-                low = middle
-            else:
-                high = middle
-        return (low * high) ** 0.5
+            self._settings["energy_kev"] = energy_kev_of(float(length), self._settings["radiation"])
 
     def _frames(self) -> Frames:
         choice = choose(self.store, self.path.name)
@@ -268,7 +268,7 @@ class Recording:
         pair = np.ravel(np.asarray(1.0 if step is None else step, float))
         if not np.all(np.isfinite(pair)) or not np.all(pair > 0):
             raise RecordingError(f"step_m must be positive, got {step!r}.")
-        if pair.size == 2 and not np.isclose(pair[0], pair[1]):
+        if pair.size == 2 and not np.isclose(pair[0], pair[1], atol=0):
             ny, nx = self.grid_shape or (1, len(self.frames))
             rows, columns = np.divmod(np.arange(ny * nx), nx)
             self.positions = np.stack([rows * pair[0], columns * pair[1]], axis=1) * 1e9

@@ -83,7 +83,7 @@ def choose(store: Store, where: str) -> Choice:
             f"{name!r} in {where} holds {what}, not numbers of counts; save intensities."
         )
     scan_axes, dims = _axes(store, name, shape)
-    while len(shape) > scan_axes + len(dims) and 1 in shape[: -len(dims)]:
+    if scan_axes > 2 and 1 in shape[: -len(dims)] and name != "spectra":
         raise_if_large(shape)
         source = np.asarray(source[:])
         shape = _squeezed(shape, len(dims))

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from ..models.physics import electron_wavelength_m
+from ..models.physics import electron_wavelength_m, photon_energy_kev
 from .recording_store import H5Store
 
 LENGTHS_M = {
@@ -26,6 +26,26 @@ _PER_LENGTH = {"a^-1": 1e10, "å^-1": 1e10, "1/a": 1e10, "1/å": 1e10, "n_m^-1":
 def length_in_m(units: str) -> float | None:
     """Return a unit of length in metres, or None where it is none."""
     return LENGTHS_M.get(units.strip(" []").lower())
+
+
+def energy_kev_of(wavelength_m: float, radiation: str) -> float:
+    """Return the energy of a wavelength.
+
+    Parameters
+    ----------
+    wavelength_m : float, m
+    radiation : "electron" or "xray"
+    """
+    if radiation == "xray":
+        return photon_energy_kev(wavelength_m)
+    low, high = 0.01, 1e4
+    for _ in range(80):  # the wavelength falls with the energy
+        middle = (low * high) ** 0.5
+        if electron_wavelength_m(middle) > wavelength_m:
+            low = middle
+        else:
+            high = middle
+    return (low * high) ** 0.5
 
 
 def describe(store: H5Store) -> None:
@@ -205,7 +225,12 @@ def _detector_mask(store: H5Store) -> None:
 
 def _detector_numbers(store: H5Store) -> None:
     """Read distance and pixel of NeXus, CXI and ptychodus; zero means that nobody filled it in."""
-    for ending in ("detector_distance", "detector_object_distance_m", "detector_1/distance"):
+    for ending in (
+        "detector_distance",
+        "detector_object_distance_m",
+        "detector_1/distance",
+        "instrument/detector/distance",
+    ):
         for name in _ending(store, ending):
             value = _value(store, name)
             if value is not None and value > 0:

@@ -110,7 +110,7 @@ AMBIGUOUS = {"energy": "energy_kev", "defocus": "defocus_nm", "distance": "detec
 
 TEXTS: dict[str, tuple[str, ...]] = {
     "radiation": ("radiation", "entry_1/instrument_1/source_1/probe_type"),
-    "sample": ("sample", "title", "entry_1/sample_1/name"),
+    "sample": ("sample", "title", "entry_1/sample_1/name", "entry/sample/name"),
 }
 
 AXES: dict[str, tuple[tuple[str, float], ...]] = {

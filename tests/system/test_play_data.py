@@ -15,7 +15,6 @@ from flyback.tests.models.test_reference_data import aligned, corr, double_angle
 pytestmark = pytest.mark.data
 
 PLAYED = {
-    "ptycho": 516,
     "ptycho/siemens_star.h5": 516,
     "stem4d/mos2_4dstem.npz": 1760,
     "domains/test_map.npz": 576,
@@ -120,8 +119,8 @@ def test_every_file_is_played_or_refused(data_folder):
                 assert len(recording) > 0
         except RecordingError as error:
             refusal = str(error)
-            named = path.name in refusal or path.is_dir()  # a folder's only file may be named
-            assert named, refusal
+            if path.is_file():
+                assert path.name in refusal
             assert "\n" not in refusal
 
 
