@@ -13,10 +13,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from ophyd import Component as Cpt
-from ophyd import Device
 from ophyd.status import Status
 
 from .acquisition import Acquisition
+from .file_flyer import FileFlyer
 from .frame_writer import Field, FrameWriter
 from .ring import FrameRing
 from .signals import ReadOnlySignal, UnitSignal
@@ -65,7 +65,7 @@ class FrameDriver(Protocol):
         ...
 
 
-class PixelDetector(Device):
+class PixelDetector(FileFlyer):
     """A pixelated detector.
 
     Parameters
@@ -110,15 +110,12 @@ class PixelDetector(Device):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("labels", {"detectors"})  # %ct and %wa find it by this
-        super().__init__(prefix, name=name, **kwargs)
+        super().__init__(prefix, name=name, directory=directory, **kwargs)
         self.driver = driver
-        self.directory: Path | None = Path(directory) if directory is not None else None
         self.timeout_s = timeout_s
         self.allowed_drops = allowed_drops
         self.ring = FrameRing(ring_mb)
         self.corrections: dict[str, np.ndarray] = {}
-        self._writer: FrameWriter | None = None
-        self._acquisition: Acquisition | None = None
         self._n_frames = 0
         self._trigger: Trigger = "external"
         self._next_index = 0
@@ -159,8 +156,7 @@ class PixelDetector(Device):
         RuntimeError
             When there is no folder to write to.
         """
-        if self.directory is None:
-            raise RuntimeError(f"{self.name} has no folder to write to; set {self.name}.directory.")
+        self.folder()
         self._close()
         self._next_index = 0
         self.driver.connect()
@@ -216,7 +212,7 @@ class PixelDetector(Device):
         return self._acquire(1, "internal", 1).done
 
     def _acquire(self, n_frames: int, trigger: Trigger, chunk_rows: int) -> Acquisition:
-        if self._acquisition is not None and not self._acquisition.done.done:
+        if self.running is not None:
             raise RuntimeError(f"{self.name} is still taking frames; complete or stop it first.")
         if self._writer is None:
             self._open(chunk_rows)
@@ -239,8 +235,6 @@ class PixelDetector(Device):
         return self._acquisition
 
     def _open(self, chunk_rows: int) -> None:
-        if self.directory is None:
-            raise RuntimeError(f"{self.name} has no folder to write to; set {self.name}.directory.")
         fields = self._fields()
         extras = {
             f"/entry/instrument/detector/{name}": array
@@ -248,7 +242,7 @@ class PixelDetector(Device):
             if array is not None
         }
         self._writer = FrameWriter(
-            self.directory, self.name, fields, chunk_rows=chunk_rows, extras=extras
+            self.folder(), self.name, fields, chunk_rows=chunk_rows, extras=extras
         )
         self.ring.begin(
             self._writer.uids,
@@ -280,33 +274,6 @@ class PixelDetector(Device):
                 f"{missing} dropped are more than the {self.allowed_drops:.0%} allowed."
             )
 
-    def complete(self) -> Status:
-        """Return the status of the scan: finished when the last frame is on disk.
-
-        Raises
-        ------
-        RuntimeError
-            When it was not kicked off.
-        """
-        if self._acquisition is None:
-            raise RuntimeError(f"{self.name} was not kicked off; nothing can complete.")
-        return self._acquisition.done
-
-    def get_index(self) -> int:
-        """Return how many frames are on disk."""
-        return 0 if self._writer is None else self._writer.written
-
-    def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the documents of what is on disk and was not announced yet.
-
-        Parameters
-        ----------
-        index : int or None
-            Announce no frame from this one on.
-        """
-        if self._writer is not None:
-            yield from self._writer.documents(index)
-
     def pause(self) -> None:
         """Let the camera be silent for as long as the pause lasts."""
         if self._acquisition is not None:
@@ -319,15 +286,10 @@ class PixelDetector(Device):
 
     def stop(self, *, success: bool = False) -> None:
         """End the acquisition; what is on disk stays and can be collected."""
-        if self._acquisition is not None and not self._acquisition.done.done:
+        if (running := self.running) is not None:
             self.driver.disarm()
-            self._acquisition.stop()
+            running.stop()
         super().stop(success=success)
-
-    def _close(self) -> None:
-        writer, self._writer, self._acquisition = self._writer, None, None
-        if writer is not None:
-            writer.close()
 
     def unstage(self) -> list[object]:
         """Stop and close the file. The ring stays for analyses that lag."""

@@ -8,7 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from ophyd import Component as Cpt
-from ophyd import Device
 from ophyd.positioner import SoftPositioner
 from ophyd.status import Status
 from ophyd.utils import LimitError
@@ -16,6 +15,7 @@ from ophyd.utils import LimitError
 from ..models.trajectories import Trajectory, TrajectoryError, from_dict
 from .acquisition import Acquisition
 from .blanker import Blanker
+from .file_flyer import FileFlyer
 from .frame_writer import Field, FrameWriter
 from .signals import UnitSignal, number_key
 
@@ -94,7 +94,7 @@ class DeflectionAxis(SoftPositioner):
         """Do nothing: a deflection is instantaneous, and a scan in flight is its parent's."""
 
 
-class ScanCoils(Device):
+class ScanCoils(FileFlyer):
     """Scan coils that step, and that fly along a trajectory.
 
     Parameters
@@ -133,8 +133,7 @@ class ScanCoils(Device):
         **kwargs: Any,
     ) -> None:
         self.driver = driver
-        super().__init__(prefix, name=name, **kwargs)
-        self.directory: Path | None = Path(directory) if directory is not None else None
+        super().__init__(prefix, name=name, directory=directory, **kwargs)
         self.blanker = blanker
         self.column = column
         self.timeout_s = timeout_s
@@ -142,8 +141,6 @@ class ScanCoils(Device):
         for axis in (self.y, self.x):
             axis.move_limits((-self.limit_nm, self.limit_nm))
         self._trajectory: Trajectory | None = None
-        self._writer: FrameWriter | None = None
-        self._acquisition: Acquisition | None = None
         self._next_index = 0
         self._paused = False
         if blanker is not None:
@@ -237,12 +234,11 @@ class ScanCoils(Device):
         """
         if self._trajectory is None:
             raise RuntimeError(f"{self.name} has no trajectory to follow; prepare it.")
-        if self.directory is None:
-            raise RuntimeError(f"{self.name} has no folder to write to; set {self.name}.directory.")
-        if self._acquisition is not None and not self._acquisition.done.done:
+        folder = self.folder()
+        if self.running is not None:
             raise RuntimeError(f"{self.name} is still scanning; complete or stop it first.")
         if self._writer is None:
-            self._writer = FrameWriter(self.directory, self.name, self._fields(), chunk_rows=1024)
+            self._writer = FrameWriter(folder, self.name, self._fields(), chunk_rows=1024)
         commanded = np.asarray(self._trajectory.positions)
         first = self._next_index
         self._next_index += len(commanded)
@@ -272,30 +268,9 @@ class ScanCoils(Device):
         )
         return int(scan_index[-1]) + 1
 
-    def complete(self) -> Status:
-        """Return the status of the path: finished when its last position is on disk.
-
-        Raises
-        ------
-        RuntimeError
-            When it was not kicked off.
-        """
-        if self._acquisition is None:
-            raise RuntimeError(f"{self.name} was not kicked off; nothing can complete.")
-        return self._acquisition.done
-
-    def get_index(self) -> int:
-        """Return how many positions are on disk."""
-        return 0 if self._writer is None else self._writer.written
-
-    def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the documents of the positions on disk that were not announced yet."""
-        if self._writer is not None:
-            yield from self._writer.documents(index)
-
     def _hold(self) -> None:
-        if self._acquisition is not None and not self._acquisition.done.done:
-            self._acquisition.held = True
+        if (running := self.running) is not None:
+            running.held = True
             self.driver.hold()
 
     def _release(self) -> None:
@@ -319,17 +294,12 @@ class ScanCoils(Device):
 
     def stop(self, *, success: bool = False) -> None:
         """End the path and blank the beam."""
-        if self._acquisition is not None and not self._acquisition.done.done:
+        if (running := self.running) is not None:
             self.driver.halt()
-            self._acquisition.stop()
+            running.stop()
         if self.blanker is not None:
             self.blanker.drive(False)
         super().stop(success=success)
-
-    def _close(self) -> None:
-        writer, self._writer, self._acquisition = self._writer, None, None
-        if writer is not None:
-            writer.close()
 
     def unstage(self) -> list[object]:
         """Stop, blank and close the file."""

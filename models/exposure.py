@@ -16,17 +16,6 @@ _ELEMENTARY_CHARGE_C = 1.602176634e-19  # exact, SI 2019
 _LARGEST_MAP = 1024
 
 
-def electrons_per_point(beam_current_pa: float, dwell_ms: float) -> float:
-    """Electrons that arrive during one dwell.
-
-    Parameters
-    ----------
-    beam_current_pa : float, pA
-    dwell_ms : float, ms
-    """
-    return beam_current_pa * 1e-12 * dwell_ms * 1e-3 / _ELEMENTARY_CHARGE_C
-
-
 def dose_map(
     positions_nm: np.ndarray, dose_e_per_point: float, pixel_nm: float, probe_nm: float
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,8 @@ import bluesky.preprocessors as bpp
 from bluesky.protocols import Flyable, Readable
 from bluesky.utils import MsgGenerator
 
-from ..models.exposure import dose, electrons_per_point, revisit_interval
+from ..models.exposure import dose, revisit_interval
+from ..models.physics import electrons_per_dwell
 from ..models.trajectories import (
     Archimedean,
     Fermat,
@@ -243,7 +244,7 @@ def _exposure(scan_coils: Any, path: Trajectory, dwell_ms: float) -> dict[str, A
     }
     current_pa = settings.get("beam_current_pa")
     electrons = (
-        electrons_per_point(current_pa, dwell_ms)
+        electrons_per_dwell(current_pa, dwell_ms * 1e-3)
         if current_pa
         else settings.get("dose_e_per_pattern")
     )

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from ophyd import Device
 
-from ...models.exposure import electrons_per_point
-from ...models.physics import electron_wavelength_m
+from ...models.physics import electron_wavelength_m, electrons_per_dwell
 from ...models.ptychography.forward import partially_coherent, simulate_frames
 from ...models.ptychography.probe import aberrated_probe
 from ..clock import ScanClock
@@ -165,7 +164,7 @@ class SimBeam(Device):
             obj,
             self._probe_modes(settings, wavelength_nm, pixels, pixel_nm),
             turned / pixel_nm + len(obj) // 2,
-            electrons_per_point(settings.get("beam_current_pa", 0.0), dwell_s * 1e3),
+            electrons_per_dwell(settings.get("beam_current_pa", 0.0), dwell_s),
             seed=(self.seed * 1_000_003 + run + 2) & 0xFFFFFFFF,
             first_index=first,
             descan_px=positions_nm * self.descan_px_per_nm,

@@ -5,12 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flyback.models.exposure import dose, dose_map, electrons_per_point, jumps, revisit_interval
+from flyback.models.exposure import dose, dose_map, jumps, revisit_interval
 from flyback.models.trajectories import Fermat, Multipass, Points, Random, Raster
-
-
-def test_a_picoampere_for_a_millisecond_is_6242_electrons():
-    assert electrons_per_point(1.0, 1.0) == pytest.approx(6241.5, rel=1e-4)
 
 
 @settings(max_examples=20, deadline=None)
