@@ -92,7 +92,10 @@ def demo(
 
 @app.command()
 def play(
-    file: Annotated[Path, typer.Argument(help="A recorded file: HDF5, CXI, .npz, ...")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="HDF5, CXI, .npz, patterns, images; or a folder or zip of a series."),
+    ],
     analysis: Annotated[str, typer.Option("--analysis", help="NAME[,NAME]")] = "virtual_images",
     profile: Annotated[
         str, typer.Option("--profile", help="Whose analyses' settings.")

@@ -138,4 +138,7 @@ def _rehearse(
         callback = factory(start, no_publisher, **table)
         if callback is None:
             raise SettingError(f"the analysis {name!r} does not apply to this file")
-        callback.rehearse(batch)
+        try:
+            callback.rehearse(batch)
+        except (ValueError, TypeError) as error:
+            raise SettingError(f"{name} cannot take {recording.path.name}: {error}") from error
