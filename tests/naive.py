@@ -62,16 +62,26 @@ def splat(vectors, positions, shape):
     return values, weight
 
 
-def engine_step(obj, probe, amplitude, corner, alpha):
+def revised(obj, probe, counts, good, floor, poisson, background=0.0):
+    """The exit waves of a frame with what was measured put into their far field."""
+    far = np.fft.fft2(probe * obj)
+    modelled = (np.abs(far) ** 2).sum(axis=0) + background
+    if poisson:
+        factor = (1 + (counts + floor) / (modelled + floor)) / 2
+    else:
+        factor = np.sqrt(counts / modelled)
+    misfit = ((np.sqrt(modelled + floor) - np.sqrt(counts + floor)) ** 2 * good).sum()
+    return np.fft.ifft2(far * np.where(good > 0, factor, 1)), misfit
+
+
+def engine_step(obj, probe, counts, good, corner, alpha, floor, poisson):
     """One rPIE update of the object; the gradient for the probe and the misfit."""
-    h, w = amplitude.shape
+    h, w = counts.shape
     box = np.s_[corner[0] : corner[0] + h, corner[1] : corner[1] + w]
     before = obj[box].copy()
-    far = np.fft.fft2(probe * before)
-    modelled = np.sqrt((np.abs(far) ** 2).sum(axis=0))
-    target = np.where(amplitude < 0, modelled, amplitude)
-    change = np.fft.ifft2(far * target / modelled) - probe * before
+    waves, misfit = revised(before, probe, counts, good, floor, poisson)
+    change = waves - probe * before
     power = (np.abs(probe) ** 2).sum(axis=0)
     step = 1 / ((1 - alpha) * power + alpha * power.max())
     obj[box] += step * (probe.conj() * change).sum(axis=0)
-    return before.conj() * change, ((modelled - target) ** 2).sum()
+    return before.conj() * change, misfit

@@ -11,9 +11,19 @@ from .iterative import IterativePtychography
 from .single_sideband import SingleSideband
 
 METHODS = ("auto", "single_sideband", "rpie", "epie")
-_DIRECT = ("eps", "bins_across", "centre_px", "workers")
-_ITERATIVE = ("iterations", "rpie_alpha", "probe_modes", "update_probe", "preview_recent", "seed")
-_BOTH = ("aberrations",)
+_DIRECT = ("eps", "bins_across", "centre_px")
+_ITERATIVE = (
+    "iterations",
+    "rpie_alpha",
+    "likelihood",
+    "probe_modes",
+    "update_probe",
+    "held_out",
+    "frc",
+    "preview_recent",
+    "seed",
+)
+_BOTH = ("aberrations", "workers")
 SETTINGS = (*_BOTH, *_DIRECT, *_ITERATIVE)
 
 

@@ -1,35 +1,38 @@
-"""Iterative ptychography: rPIE and ePIE at arbitrary, sub-pixel positions, with probe modes.
+"""Iterative ptychography at arbitrary, sub-pixel positions, with probe modes.
 
 While frames arrive, `partial_fit` runs a preview over the new frames and some recent ones.
 `converge` forgets the preview, starts again from the stated seed, an empty object and the initial
 probe, and sweeps over all frames in order of scan index: its answer does not depend on how the
-frames were batched.
-
-Positions fall into 4 x 4 classes of sub-pixel shift that share a shifted probe and one
-least-squares update of it; whole-pixel positions cost a factor of four in error.
+frames were batched, nor on the number of threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Self
 
 import numpy as np
 import scipy.fft
 
 from ..base import Batch, Quantity
-from ..corrections import check_frames, corrected, tables
 from ..experiment import Experiment
-from .geometry import Canvas, positions_in_pixels
-from .kernels import sweep, to_amplitude
-from .probe import initial_probe, more_modes
+from .engine_kernels import totals
+from .geometry import Canvas
+from .measured import Measured
+from .merit import ring_correlation
+from .pie import Pie
+from .probe import initial_probe, more_modes, probe_diameter_px
+from .problem import Problem
 from .results import iterative_result
+from .solve import METHODS, Plan, alphas_for, floor_for, solve
 
-CLASSES = 4
+LIKELIHOODS = ("poisson", "amplitude")
 
 
 class IterativePtychography:
-    """Reconstruct object and probe by the ptychographic iterative engine.
+    """Reconstruct object and probe by an iterative engine.
 
     Parameters
     ----------
@@ -38,21 +41,29 @@ class IterativePtychography:
         needed. X-rays with positions in pixels: nothing, though a probe helps much.
     method : {"rpie", "epie"}
     iterations : int
-        Passes over all frames in `converge`.
-    rpie_alpha : float or (first, last)
+        Passes over all frames in `converge`, at most; see `solve.solve` for when it stops.
+    rpie_alpha : float or (first, last) or None
         Regularisation between 0 (fast, fits the noise) and 1 (ePIE); two numbers are the first
-        and the last pass's, geometric in between.
+        and the last pass's, geometric in between; None chooses from the dose, `solve.alphas_for`.
+    likelihood : {"poisson", "amplitude"}
+        See `engine_kernels.constrain`: the amplitude's contrast is too low where counts are few.
     probe_modes : int
         1 to 4 mutually incoherent modes.
     update_probe : bool
     aberrations : mapping or None
         Of the initial probe, as `probe.chi` takes them.
+    held_out : float
+        Fraction of frames, 0 to 0.5, that `converge` does not learn from and is measured on.
+    frc : bool
+        Whether `converge` also reconstructs odd and even frames apart, at twice the cost.
     preview : bool
         Whether `partial_fit` sweeps at all.
     preview_recent : float
         How many earlier frames a preview sweeps over, as a fraction of the new ones.
     seed : int
         Seed of the order of the frames.
+    workers : int
+        Threads; the result is the same with any number.
 
     Raises
     ------
@@ -66,51 +77,65 @@ class IterativePtychography:
         *,
         method: str = "rpie",
         iterations: int = 20,
-        rpie_alpha: float | tuple[float, float] = (0.1, 1.0),
+        rpie_alpha: float | tuple[float, float] | None = None,
+        likelihood: str = "poisson",
         probe_modes: int = 1,
         update_probe: bool = True,
         aberrations: Mapping[str, float] | None = None,
+        held_out: float = 0.0,
+        frc: bool = False,
         preview: bool = True,
         preview_recent: float = 0.5,
         seed: int = 0,
+        workers: int = 2,
     ) -> None:
-        if method not in ("rpie", "epie"):
-            raise ValueError(f'method must be "rpie" or "epie", got {method!r}')
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(f"likelihood must be one of {LIKELIHOODS}, got {likelihood!r}")
         if not 1 <= iterations <= 100_000:
             raise ValueError(f"iterations must lie between 1 and 100000, got {iterations}")
         if not 1 <= probe_modes <= 4:
             raise ValueError(f"probe_modes must lie between 1 and 4, got {probe_modes}")
-        alphas = tuple(np.broadcast_to(np.asarray(rpie_alpha, float), (2,)).tolist())
-        if not all(0 < alpha <= 1 for alpha in alphas):
-            raise ValueError(f"rpie_alpha must lie above 0 and up to 1, got {rpie_alpha}")
+        if not 0 <= held_out <= 0.5:
+            raise ValueError(f"held_out must lie between 0 and 0.5, got {held_out}")
+        if not 1 <= workers <= 256:
+            raise ValueError(f"workers must lie between 1 and 256, got {workers}")
+        if not 0 <= preview_recent <= 10:
+            raise ValueError(f"preview_recent must lie between 0 and 10, got {preview_recent}")
+        alphas = None
+        if rpie_alpha is not None:
+            first, last = np.broadcast_to(np.asarray(rpie_alpha, float), (2,)).tolist()
+            alphas = (first, last)
+            if not all(0 < alpha <= 1 for alpha in alphas):
+                raise ValueError(f"rpie_alpha must lie above 0 and up to 1, got {rpie_alpha}")
+        alphas = (1.0, 1.0) if method == "epie" else alphas
         self.experiment = experiment
         self.method = method
-        self.iterations = iterations
-        self.alphas = (1.0, 1.0) if method == "epie" else alphas
+        self.plan = Plan(method, iterations, alphas, update_probe)
+        self.poisson = likelihood == "poisson"
         self.probe_modes = probe_modes
-        self.update_probe = update_probe
         self.aberrations = dict(aberrations or {})
+        self.held_out = held_out
+        self.frc = frc
         self.preview = preview
         self.preview_recent = preview_recent
         self.seed = seed
-        self._shape: tuple[int, int] | None = None
-        self._amplitudes: list[np.ndarray] = []
-        self._positions: list[np.ndarray] = []
-        self._given: list[np.ndarray] = []
-        self._index: list[np.ndarray] = []
-        self._clipped = 0
-        self._pixel_m = np.full(2, np.nan)
+        self.workers = workers
+        self.measured = Measured(experiment)
         self._preview_rng = np.random.default_rng(seed)
         self.canvas_: Canvas | None = None
         self.obj_: np.ndarray | None = None
         self.probe_: np.ndarray | None = None
         self.errors_: list[float] = []
-        self.converged_ = False
+        self.fourier_error_ = self.held_out_error_ = float("nan")
+        self.frc_ = np.full(1, np.nan)
+        self.converged_ = self.settled_ = False
 
     @property
     def n_frames(self) -> int:
         """How many frames have been taken in."""
-        return sum(len(index) for index in self._index)
+        return len(self.measured)
 
     def partial_fit(self, batch: Batch) -> Self:
         """Take in the next frames and improve the preview with them.
@@ -129,24 +154,31 @@ class IterativePtychography:
         """
         if len(batch) == 0:
             return self
-        self._take(batch)
+        self.measured.take(batch)
         self.converged_ = False
         if not self.preview:
             return self
-        new = len(self._amplitudes[-1])
-        recent = int(self.preview_recent * new)
-        amplitudes, positions = self._amplitudes[-1], self._positions[-1]
-        if recent and len(self._amplitudes) > 1:
-            old_a, old_p = self._amplitudes[-2], self._positions[-2]
-            rows = np.sort(self._preview_rng.permutation(len(old_a))[:recent])
-            amplitudes = np.concatenate([old_a[rows], amplitudes])
-            positions = np.concatenate([old_p[rows], positions])
+        counts, positions = self.measured.last()
+        recent = int(self.preview_recent * len(counts))
+        if recent and self.measured.batches > 1:
+            old_counts, old_positions = self.measured.last(2)
+            rows = np.sort(self._preview_rng.permutation(len(old_counts))[:recent])
+            counts = np.concatenate([old_counts[rows], counts])
+            positions = np.concatenate([old_positions[rows], positions])
         self._extend_canvas(positions)
+        frame_total, pixel_total = self._totals(counts)
         if self.probe_ is None:
-            self.probe_ = self._first_probe(amplitudes)
+            self.probe_ = self._first_probe(pixel_total / len(counts))
         assert self.canvas_ is not None  # noqa: S101  (for the type checker)
-        origin = self.canvas_.origin_px
-        self._pass(amplitudes, positions - origin, self.alphas[0], self._preview_rng)
+        assert self.obj_ is not None  # noqa: S101
+        problem = self._problem(
+            counts, positions, frame_total, self.canvas_, self.obj_, self.probe_
+        )
+        alpha = (self.plan.alphas or alphas_for(float(frame_total.mean())))[0]
+        with self._threads() as problem.pool:
+            Pie(problem, self._preview_rng, self.plan.update_probe).run_pass(alpha)
+            self.fourier_error_ = problem.fourier_error(problem.rows)
+        self.obj_, self.probe_ = problem.obj, problem.probe
         return self
 
     def merge(self, other: Self) -> Self:
@@ -157,18 +189,13 @@ class IterativePtychography:
         ValueError
             When the frames of the two differ in shape.
         """
-        if None not in (self._shape, other._shape) and self._shape != other._shape:
-            raise ValueError(f"frames of {self._shape} do not join frames of {other._shape}")
-        if other._shape is None:
+        if other.measured.shape is None:
             return self
-        self._shape = other._shape
-        for name in ("_amplitudes", "_positions", "_given", "_index"):
-            getattr(self, name).extend(getattr(other, name))
-        self._clipped += other._clipped
-        self._pixel_m = other._pixel_m
+        self.measured.merge(other.measured)
         if self.obj_ is None:
             self.probe_ = other.probe_
-        self._extend_canvas(np.concatenate(self._positions))
+        if self.probe_ is not None:
+            self._extend_canvas(self.measured.all_positions())
         self.converged_ = False
         return self
 
@@ -178,19 +205,34 @@ class IterativePtychography:
         Raises
         ------
         ValueError
-            When there are no frames.
+            When there are no frames, or none that holds counts.
         """
-        if not self._index:
+        if not len(self.measured):
             raise ValueError("there are no frames to reconstruct; call partial_fit first")
-        amplitudes, positions = self._sorted()
-        canvas = self._canvas(positions)
-        self.canvas_ = canvas
-        self.obj_ = np.ones(canvas.shape, np.complex64)
-        self.probe_ = self._first_probe(amplitudes)
-        self.errors_ = []
-        rng = np.random.default_rng(self.seed)
-        for alpha in np.geomspace(self.alphas[0], self.alphas[1], self.iterations):
-            self._pass(amplitudes, positions - canvas.origin_px, float(alpha), rng)
+        counts, positions = self.measured.in_order()
+        frame_total, pixel_total = self._totals(counts)
+        if not np.any(frame_total):
+            raise ValueError("the frames hold no counts; check the beam, the dark and bad_pixels")
+        learn, test = self._split(len(counts))
+        canvas = Canvas.around(positions, counts.shape[1:])
+        first = self._first_probe(pixel_total / len(counts))
+
+        def attempt(rows: np.ndarray) -> tuple[Problem, tuple[list[float], bool]]:
+            obj = np.ones(canvas.shape, np.complex64)
+            problem = self._problem(counts, positions, frame_total, canvas, obj, first.copy(), rows)
+            problem.pool = pool
+            return problem, solve(problem, self.plan, np.random.default_rng(self.seed))
+
+        with self._threads() as pool:
+            problem, (self.errors_, self.settled_) = attempt(learn)
+            self.fourier_error_ = problem.fourier_error(learn)
+            self.held_out_error_ = problem.fourier_error(test)
+            self.frc_ = np.full(1, np.nan)
+            if self.frc and len(learn) > 1:
+                odd, even = (attempt(learn[k::2])[0].obj for k in range(2))
+                low, high = positions.min(axis=0), positions.max(axis=0)
+                self.frc_ = ring_correlation(odd, even, low - canvas.origin_px, high - low)
+        self.canvas_, self.obj_, self.probe_ = canvas, problem.obj, problem.probe
         self.converged_ = True
         return self
 
@@ -201,61 +243,46 @@ class IterativePtychography:
             return {}
         return iterative_result(self)
 
-    @property
-    def pixel_m(self) -> np.ndarray:
-        """Size of an object pixel yx (2,) float64, m; NaN where unknown."""
-        return self._pixel_m
-
-    @property
-    def clipped_frames(self) -> int:
-        """How many frames reach the top of their integer format."""
-        return self._clipped
-
-    def frames_in_order(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return scan indices (n,) and the given positions (n, 2), in order of scan index."""
-        index = np.concatenate(self._index)
-        order = np.argsort(index, kind="stable")
-        return index[order], np.concatenate(self._given)[order]
-
     # -- inside ------------------------------------------------------------------------------
 
-    def _take(self, batch: Batch) -> None:
-        shape = check_frames(batch, self._shape)
-        positions, self._pixel_m = positions_in_pixels(batch, self.experiment, shape)
-        frames = corrected(batch)
-        if frames.dtype.kind == "f" and not np.all(np.isfinite(frames)):
-            raise ValueError("frames hold NaN or infinity; mask those pixels as bad_pixels")
-        good = tables(batch.corrections, shape)[2]
-        amplitudes = np.empty(frames.shape, np.float32)
-        to_amplitude(frames, good, amplitudes)
-        if batch.frames.dtype.kind in "ui":
-            ceiling = np.iinfo(batch.frames.dtype).max
-            self._clipped += int((batch.frames.max(axis=(1, 2)) == ceiling).sum())
-        self._shape = shape
-        self._amplitudes.append(amplitudes)
-        self._positions.append(positions)
-        self._given.append(batch.coordinates[f"positions_{self.experiment.units}"].copy())
-        self._index.append(np.array(batch.scan_index, np.int64))
+    def _threads(self) -> ThreadPoolExecutor | nullcontext[None]:
+        return nullcontext() if self.workers == 1 else ThreadPoolExecutor(self.workers)
 
-    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
-        """Join all frames in order of scan index, once."""
-        index = np.concatenate(self._index)
-        if len(self._index) > 1 or np.any(np.diff(index) < 0):
-            order = np.argsort(index, kind="stable")
-            self._index = [index[order]]
-            for name in ("_amplitudes", "_positions", "_given"):
-                setattr(self, name, [np.concatenate(getattr(self, name))[order]])
-        return self._amplitudes[0], self._positions[0]
+    def _split(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the frames to learn from and those held out, both in order."""
+        order = np.random.default_rng([self.seed, n]).permutation(n)
+        out = round(self.held_out * n)
+        return np.sort(order[out:]), np.sort(order[:out])
 
-    def _canvas(self, positions: np.ndarray) -> Canvas:
-        shape = self._shape
-        assert shape is not None  # noqa: S101  (for the type checker)
-        return Canvas.around(positions, shape)
+    def _problem(
+        self,
+        counts: np.ndarray,
+        positions: np.ndarray,
+        frame_total: np.ndarray,
+        canvas: Canvas,
+        obj: np.ndarray,
+        probe: np.ndarray,
+        rows: np.ndarray | None = None,
+    ) -> Problem:
+        rows = np.arange(len(counts)) if rows is None else rows
+        return Problem(
+            counts,
+            self.measured.good(),
+            positions - canvas.origin_px,
+            obj,
+            probe,
+            np.zeros(counts.shape[1:], np.float32),
+            floor_for(float(frame_total.mean())),
+            self.poisson,
+            rows,
+            probe_diameter_px(probe),
+            frame_total,
+        )
 
     def _extend_canvas(self, positions: np.ndarray) -> None:
         """Make room for positions, keeping what has been reconstructed."""
         corners = [positions.min(axis=0), positions.max(axis=0)]
-        shape = self._shape
+        shape = self.measured.shape
         assert shape is not None  # noqa: S101  (for the type checker)
         old = self.canvas_
         if old is not None:
@@ -273,71 +300,17 @@ class IterativePtychography:
             self.obj_ = np.ones(new.shape, np.complex64)
         self.canvas_ = new
 
-    def _first_probe(self, amplitudes: np.ndarray) -> np.ndarray:
-        shape = self._shape
+    def _totals(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums of counts over good pixels (n,) and over frames (h, w), float64."""
+        frame_total, pixel_total = np.empty(len(counts)), np.empty(counts.shape[1:])
+        totals(counts, self.measured.good(), frame_total, pixel_total)
+        return frame_total, pixel_total
+
+    def _first_probe(self, mean: np.ndarray) -> np.ndarray:
+        shape = self.measured.shape
         assert shape is not None  # noqa: S101  (for the type checker)
-        intensity = np.maximum(amplitudes, 0) ** 2
-        mean = scipy.fft.fftshift(intensity.mean(axis=0, dtype=np.float64))
+        mean = scipy.fft.fftshift(mean)
         probe = initial_probe(self.experiment, shape, mean, self.aberrations)
         probe = more_modes(probe, self.probe_modes).astype(np.complex128)
         power = (np.abs(probe) ** 2).sum() * probe[0].size
         return (probe * np.sqrt(mean.sum() / power)).astype(np.complex64)
-
-    def _pass(
-        self,
-        amplitudes: np.ndarray,
-        positions: np.ndarray,
-        alpha: float,
-        rng: np.random.Generator,
-    ) -> None:
-        """Sweep once over frames; `positions` are pixels of the canvas."""
-        assert self.obj_ is not None  # noqa: S101  (for the type checker)
-        assert self.probe_ is not None  # noqa: S101
-        half = np.array(self._shape) // 2
-        quarter = np.floor(positions * CLASSES + 0.5).astype(np.int64)
-        corners = quarter // CLASSES - half
-        classes = (quarter[:, 0] % CLASSES) * CLASSES + quarter[:, 1] % CLASSES
-        spectrum = scipy.fft.fft2(self.probe_)
-        misfit = 0.0
-        for shift in rng.permutation(CLASSES * CLASSES):
-            members = np.flatnonzero(classes == shift)
-            if len(members) == 0:
-                continue
-            ramp = _ramp(self.probe_.shape[1:], shift // CLASSES, shift % CLASSES)
-            probe = scipy.fft.ifft2(spectrum * ramp)
-            power = (np.abs(probe) ** 2).sum(axis=0)
-            step = 1 / ((1 - alpha) * power + alpha * power.max())
-            gradient = np.zeros_like(probe)
-            density = np.zeros(probe.shape[1:], np.float32)
-            misfit += sweep(
-                self.obj_,
-                probe,
-                step.astype(np.float32),
-                amplitudes,
-                rng.permutation(members),
-                corners,
-                gradient,
-                density,
-            )
-            if self.update_probe:
-                gradient /= density.max()
-                spectrum += scipy.fft.fft2(gradient) * ramp.conj()
-        self.probe_ = _orthogonal(np.asarray(scipy.fft.ifft2(spectrum)))
-        measured = float((np.maximum(amplitudes, 0) ** 2).sum(dtype=np.float64))
-        self.errors_.append(float(misfit) / max(measured, 1e-30))
-
-
-def _ramp(shape: tuple[int, ...], shift_y: int, shift_x: int) -> np.ndarray:
-    fy, fx = (np.fft.fftfreq(size) for size in shape)
-    along_y = np.exp(-2j * np.pi * fy * shift_y / CLASSES)
-    along_x = np.exp(-2j * np.pi * fx * shift_x / CLASSES)
-    return np.outer(along_y, along_x).astype(np.complex64)
-
-
-def _orthogonal(probe: np.ndarray) -> np.ndarray:
-    """Return the same mixed state with orthogonal modes, strongest first."""
-    if len(probe) == 1:
-        return probe
-    flat = probe.reshape(len(probe), -1)
-    _, vectors = np.linalg.eigh((flat.conj() @ flat.T).astype(np.complex128))
-    return (vectors[:, ::-1].T @ flat).reshape(probe.shape).astype(np.complex64)

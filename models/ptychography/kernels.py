@@ -1,4 +1,4 @@
-"""Kernels of both reconstructions: numba, numpy and an FFT, single-threaded, without the GIL."""
+"""Kernels of direct ptychography: numba and numpy, single-threaded, without the GIL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numba import njit
-from rocket_fft import c2c
 
 _FAST = {"contract", "nsz", "arcp", "reassoc"}
 
@@ -211,141 +210,6 @@ def project(spectrum, overlap, weight, numerator, power, total):
             total[y, x] = t
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _constrain(waves, amplitude, scale):
-    """Give the far field its measured amplitude; return the squared misfit.
-
-    A negative amplitude marks a pixel that was not measured; it keeps what the model says.
-    """
-    h, w = amplitude.shape
-    row = np.empty(w, np.float32)
-    misfit = 0.0
-    for y in range(h):
-        row[:] = np.float32(1e-12)
-        for m in range(waves.shape[0]):
-            for x in range(w):
-                z = waves[m, y, x]
-                row[x] += z.real * z.real + z.imag * z.imag
-        line = np.float32(0)
-        for x in range(w):
-            modelled = np.sqrt(row[x])
-            target = amplitude[y, x] if amplitude[y, x] >= 0 else modelled
-            line += (modelled - target) * (modelled - target)
-            row[x] = scale * target / modelled
-        misfit += line
-        for m in range(waves.shape[0]):
-            for x in range(w):
-                z = waves[m, y, x]
-                waves[m, y, x] = complex(z.real * row[x], z.imag * row[x])
-    return misfit
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def sweep(obj, probe, step, amplitudes, order, corners, gradient, density):
-    """Run frames that share one sub-pixel shift through the ptychographic iterative engine.
-
-    rPIE's object update (Maiden, Johnson & Li, Optica 4, 736 (2017)) for mixed states (Thibault &
-    Menzel, Nature 494, 68 (2013)); the probe's gradient is gathered for one update afterwards.
-
-    Parameters
-    ----------
-    obj : (H, W) complex64, in place
-    probe : (modes, h, w) complex64
-        Already shifted by the sub-pixel part.
-    step : (h, w) float32
-        Weight of the object's update.
-    amplitudes : (n, h, w) float32
-        Square roots of counts, zero frequency at [0, 0]; negative where not measured.
-    order : (k,) int64
-        Which frames, in which order.
-    corners : (n, 2) int64
-    gradient : (modes, h, w) complex64, in place
-    density : (h, w) float32, in place
-        Sum of ``|obj|^2`` under the probe.
-
-    Returns
-    -------
-    float
-        Sum of squared differences of modelled and measured amplitudes.
-    """
-    modes, h, w = probe.shape
-    axes = np.array([0, 1])
-    waves = np.empty((modes, h, w), np.complex64)
-    scale = np.float32(1.0 / (h * w))
-    misfit = 0.0
-    for f in order:
-        cy, cx = corners[f, 0], corners[f, 1]
-        for m in range(modes):
-            for y in range(h):
-                for x in range(w):
-                    p, o = probe[m, y, x], obj[cy + y, cx + x]
-                    waves[m, y, x] = complex(
-                        p.real * o.real - p.imag * o.imag, p.real * o.imag + p.imag * o.real
-                    )
-            c2c(waves[m], waves[m], axes, True, 1.0, 1)
-        misfit += _constrain(waves, amplitudes[f], scale)
-        for m in range(modes):
-            c2c(waves[m], waves[m], axes, False, 1.0, 1)
-        _update(obj[cy : cy + h, cx : cx + w], probe, step, waves, gradient, density)
-    return misfit
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _update(obj, probe, step, waves, gradient, density):
-    """Update the object under the probe; gather what the probe's update needs.
-
-    Each loop touches few arrays, else the compiler gives up proving that they do not overlap and
-    the loop stays scalar.
-    """
-    h, w = step.shape
-    before = np.empty(w, np.complex64)
-    for y in range(h):
-        before[:] = obj[y]
-        for m in range(probe.shape[0]):
-            for x in range(w):
-                p, z, o = probe[m, y, x], waves[m, y, x], before[x]
-                waves[m, y, x] = complex(
-                    z.real - (p.real * o.real - p.imag * o.imag),
-                    z.imag - (p.real * o.imag + p.imag * o.real),
-                )
-            for x in range(w):
-                d, o, g = waves[m, y, x], before[x], gradient[m, y, x]
-                gradient[m, y, x] = complex(
-                    g.real + o.real * d.real + o.imag * d.imag,
-                    g.imag + o.real * d.imag - o.imag * d.real,
-                )
-            for x in range(w):
-                p, d, o, s = probe[m, y, x], waves[m, y, x], obj[y, x], step[y, x]
-                obj[y, x] = complex(
-                    o.real + s * (p.real * d.real + p.imag * d.imag),
-                    o.imag + s * (p.real * d.imag - p.imag * d.real),
-                )
-        for x in range(w):
-            density[y, x] += before[x].real * before[x].real + before[x].imag * before[x].imag
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def to_amplitude(frames, good, out):
-    """Fill `out` with square roots of counts, zero frequency moved to [0, 0].
-
-    Parameters
-    ----------
-    frames : (n, h, w) any real dtype
-    good : (h, w) bool
-    out : (n, h, w) float32
-        -1 where a pixel is not good; negative counts become 0.
-    """
-    n, h, w = frames.shape
-    for f in range(n):
-        for y in range(h):
-            source = (y + h // 2) % h
-            for x in range(w):
-                column = (x + w // 2) % w
-                value = np.float32(frames[f, source, column])
-                root = np.sqrt(value) if value > 0 else np.float32(0)
-                out[f, y, x] = root if good[source, column] else np.float32(-1)
-
-
 def warm() -> None:
     """Compile the kernels for the usual types."""
     one, wave = np.zeros((1, 2), np.int64), np.ones((1, 4, 4), np.complex64)
@@ -355,7 +219,6 @@ def warm() -> None:
         frames = np.ones((1, 4, 4), dtype)
         canvas = np.zeros((2, 2, 4), np.float32)
         splat(frames, 0, 0, 2, box, keep, one, 1e9, canvas, np.zeros((2, 2), np.float32))
-        to_amplitude(frames, real > 0, np.empty((1, 4, 4), np.float32))
     normalise(canvas, real[:2, :2], np.ones(4, np.float32), canvas.copy())
     shifts, good = np.zeros((4, 4, 2)), np.ones((1, 2, 2), bool)
     for table in (real, wave[0]):
@@ -363,5 +226,3 @@ def warm() -> None:
         overlap_function(table, np.ones(2), 4.0, np.zeros((1, 2)), 2, good, shifts, overlap)
         spectrum, sums = np.ones((4, 4, 1), np.complex64), real.copy()
         project(spectrum, overlap, np.ones(1, np.float32), wave[0].copy(), sums, sums.copy())
-    order = np.zeros(1, np.int64)
-    sweep(wave[0].copy(), wave, real, real[None], order, one, wave.copy(), real.copy())

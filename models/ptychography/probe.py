@@ -221,3 +221,18 @@ def more_modes(probe: np.ndarray, modes: int) -> np.ndarray:
         mode = probe[0] * factor
         out.append(mode * 0.1 * np.linalg.norm(probe[0]) / max(np.linalg.norm(mode), 1e-30))
     return np.array(out, np.complex64)
+
+
+def probe_diameter_px(probe: np.ndarray) -> float:
+    """Return the diameter of a disc of uniform light with the probe's root mean square radius.
+
+    The radius is taken over the pixels above 1 % of the peak, so that noise far out counts for
+    nothing.
+    """
+    intensity = (np.abs(probe) ** 2).sum(axis=0)
+    intensity = np.where(intensity > 0.01 * intensity.max(), intensity, 0)
+    intensity = intensity / intensity.sum()
+    y, x = np.indices(intensity.shape)
+    variance = (intensity * (y**2 + x**2)).sum()
+    variance -= (intensity * y).sum() ** 2 + (intensity * x).sum() ** 2
+    return float(2 * np.sqrt(2 * max(variance, 0.0)))

@@ -9,6 +9,7 @@ import scipy.ndimage
 
 from ..base import Quantity
 from .geometry import median_spacing, turn
+from .probe import probe_diameter_px
 
 if TYPE_CHECKING:
     from .iterative import IterativePtychography
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 MIN_FRAMES = 16
 MIN_OVERLAP = 0.6
 SETTLED = 0.03
+MAX_DIAMETER = 0.7
+POWER = 1.5
+AMPLITUDE = 1.25
 
 
 def shared_result(
@@ -30,6 +34,9 @@ def shared_result(
     method: str,
     fourier_error: float,
     reasons: list[str],
+    *,
+    frc: np.ndarray | None = None,
+    held_out_error: float = np.nan,
 ) -> dict[str, Quantity]:
     """Return the quantities of any reconstruction.
 
@@ -51,6 +58,10 @@ def shared_result(
     fourier_error : float
     reasons : list of str
         Why the result should not be trusted; empty where it may be.
+    frc : (rings,) float64 or None
+        Fourier ring correlation of two independent halves; NaN where it was not asked for.
+    held_out_error : float
+        `fourier_error` of frames that were not learnt from.
     """
     quantities = {
         "object": Quantity(obj, "", ("y", "x")),
@@ -60,6 +71,8 @@ def shared_result(
         f"positions_{units}": Quantity(positions, units, ("frame", "yx")),
         "scan_index": Quantity(scan_index, "", ("frame",)),
         "fourier_error": Quantity(float(fourier_error)),
+        "held_out_error": Quantity(float(held_out_error)),
+        "frc": Quantity(np.full(1, np.nan) if frc is None else frc, "", ("ring",)),
         "method": Quantity(method),
         "n_frames": Quantity(len(positions)),
         "trust": Quantity(not reasons),
@@ -73,18 +86,18 @@ def shared_result(
 def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
     """Return the result of an iterative reconstruction.
 
-    ``fourier_error`` is ``sum (|model| - sqrt(counts))^2 / sum counts`` over the frames of the
-    last pass, taken just before each frame's update: a whole pass after `converge`, else the last
-    preview. The object is turned into the scan's frame; its phase is relative to its mean where
-    the beam has been.
+    ``fourier_error`` is ``sum (|model| - sqrt(counts))^2 / sum counts`` of the final object and
+    probe over the frames learnt from after `converge`, else over those of the last preview. The
+    object is turned into the scan's frame; its phase is relative to its mean where the beam has
+    been.
     """
     obj, canvas = model.obj_, model.canvas_
     assert obj is not None  # noqa: S101  (for the type checker)
     assert canvas is not None  # noqa: S101
     experiment = model.experiment
-    pixel_m = model.pixel_m
+    pixel_m = model.measured.pixel_m
     scale = np.ones(2) if experiment.units == "px" else pixel_m
-    index, given = model.frames_in_order()
+    index, given = model.measured.given()
     rotation = experiment.scan_rotation_rad
     obj, origin = _into_scan_frame(obj, canvas.origin_px * scale, scale, rotation)
     probe = model.probe_
@@ -102,24 +115,11 @@ def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
         origin,
         experiment.units,
         model.method,
-        model.errors_[-1] if model.errors_ else np.nan,
-        _reasons(model, given / scale, probe),
+        model.fourier_error_,
+        _reasons(model, given / scale, obj[lit], probe),
+        frc=model.frc_,
+        held_out_error=model.held_out_error_,
     )
-
-
-def probe_diameter_px(probe: np.ndarray) -> float:
-    """Return the diameter of a disc of uniform light with the probe's root mean square radius.
-
-    The radius is taken over the pixels above 1 % of the peak, so that noise far out counts for
-    nothing.
-    """
-    intensity = (np.abs(probe) ** 2).sum(axis=0)
-    intensity = np.where(intensity > 0.01 * intensity.max(), intensity, 0)
-    intensity = intensity / intensity.sum()
-    y, x = np.indices(intensity.shape)
-    variance = (intensity * (y**2 + x**2)).sum()
-    variance -= (intensity * y).sum() ** 2 + (intensity * x).sum() ** 2
-    return float(2 * np.sqrt(2 * max(variance, 0.0)))
 
 
 def _lit(
@@ -167,25 +167,50 @@ def _into_scan_frame(
 
 
 def _reasons(
-    model: IterativePtychography, positions_px: np.ndarray, probe: np.ndarray
+    model: IterativePtychography, positions_px: np.ndarray, lit: np.ndarray, probe: np.ndarray
 ) -> list[str]:
     reasons = []
     if not model.converged_:
         reasons.append("preview: converge has not run over all frames")
-    elif len(model.errors_) > 1 and model.errors_[-1] < (1 - SETTLED) * model.errors_[-2]:
+    elif not model.settled_ and model.errors_[-1] < (1 - SETTLED) * model.errors_[-2:][0]:
         reasons.append(
             f"not converged: the last pass still lowered the error by more than {SETTLED:.0%}"
         )
     n = len(positions_px)
     if n < MIN_FRAMES:
         reasons.append(f"too few frames: {n}, at least {MIN_FRAMES} are wanted")
-    clipped = model.clipped_frames
-    if clipped:
-        reasons.append(f"clipped: {clipped} of {n} frames reach the top of their number format")
+    reasons += model.measured.reasons()
     step, diameter = median_spacing(positions_px), probe_diameter_px(probe)
     if 1 - step / max(diameter, 1e-9) < MIN_OVERLAP:
         reasons.append(
-            f"overlap: the step of {step:.1f} px is more than {1 - MIN_OVERLAP:.0%} of the"
-            f" probe's diameter of {diameter:.1f} px"
+            f"undersampled: overlap is low, the step of {step:.1f} px is more than"
+            f" {1 - MIN_OVERLAP:.0%} of the probe's diameter of {diameter:.1f} px"
+        )
+    box = min(probe.shape[1:])
+    if diameter > MAX_DIAMETER * box:
+        reasons.append(
+            f"probe larger than the box: its diameter of {diameter:.0f} px is more than"
+            f" {MAX_DIAMETER:.0%} of the box of {box} px; defocus less or sample finer in angle"
+        )
+    if model.converged_:
+        reasons += _scale_reasons(model, lit, probe)
+    return reasons
+
+
+def _scale_reasons(model: IterativePtychography, lit: np.ndarray, probe: np.ndarray) -> list[str]:
+    """Return what is odd about the scale of object and probe, which share one scale."""
+    reasons = []
+    counts = float(model.measured.mean_frame().sum())
+    power = float((np.abs(probe) ** 2).sum(dtype=np.float64)) * probe[0].size
+    mean = float(np.abs(lit).mean()) if lit.size else 1.0
+    if not 1 / POWER <= power * mean**2 / max(counts, 1e-30) <= POWER:
+        reasons.append(
+            f"probe power: probe and object give {power * mean**2:.3g} counts a frame, the frames"
+            f" have {counts:.3g}"
+        )
+    if model.experiment.radiation == "electron" and not 1 / AMPLITUDE <= mean <= AMPLITUDE:
+        reasons.append(
+            f"amplitude: the object's mean is {mean:.2f}, and thin matter's is about 1;"
+            " check positions, probe and scale"
         )
     return reasons

@@ -17,7 +17,8 @@ def assert_same(one, other, relative=0.0):
         elif relative == 0:
             np.testing.assert_array_equal(value, other[name], err_msg=name)
         else:
-            scale = float(np.nanmax(np.abs(value), initial=1e-300))
+            sizes = np.abs(np.asarray(value, complex))
+            scale = float(sizes[np.isfinite(sizes)].max(initial=1e-300))
             np.testing.assert_allclose(
                 other[name], value, rtol=0, atol=relative * scale, err_msg=name
             )

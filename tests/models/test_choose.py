@@ -68,6 +68,6 @@ def test_the_chunk_law_holds():
 def test_unknown_settings_are_named():
     experiment = scene().experiment()
     with pytest.raises(ValueError, match="method must be one of auto, single_sideband"):
-        Ptychography(experiment, "dm")
+        Ptychography(experiment, "hio")
     with pytest.raises(ValueError, match=r"unknown setting 'epsilon'; known are .*eps"):
         Ptychography(experiment, epsilon=1)

@@ -17,39 +17,6 @@ def complex_normal(*shape):
     return (RNG.normal(size=shape) + 1j * RNG.normal(size=shape)).astype(np.complex64)
 
 
-@pytest.mark.parametrize("modes", [1, 3])
-def test_an_engine_step(modes):
-    obj, probe = complex_normal(40, 36), complex_normal(modes, 16, 16)
-    amplitude = np.abs(RNG.normal(size=(2, 16, 16))).astype(np.float32) * 20
-    amplitude[1, 3, 4:7] = -1  # not measured
-    corners = np.array([[5, 6], [9, 2]])
-    power = (np.abs(probe) ** 2).sum(axis=0)
-    step = (1 / (0.8 * power + 0.2 * power.max())).astype(np.float32)
-    truth = obj.astype(complex)
-    gradients, misfits = zip(
-        *(naive.engine_step(truth, probe, amplitude[f], corners[f], 0.2) for f in (1, 0)),
-        strict=True,
-    )
-    gradient, density = np.zeros_like(probe), np.zeros((16, 16), np.float32)
-    order = np.array([1, 0])
-    misfit = kernels.sweep(obj, probe, step, amplitude, order, corners, gradient, density)
-    np.testing.assert_allclose(obj, truth, atol=1e-4)
-    np.testing.assert_allclose(gradient, sum(gradients), atol=2e-3)
-    assert misfit == pytest.approx(sum(misfits), rel=1e-4)
-    assert density.min() > 0
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
-def test_amplitudes(dtype):
-    frames = RNG.integers(0, 100, (3, 6, 5)).astype(dtype)
-    good = np.ones((6, 5), bool)
-    good[2, 3] = False
-    out = np.empty((3, 6, 5), np.float32)
-    kernels.to_amplitude(frames, good, out)
-    expected = np.fft.ifftshift(np.where(good, np.sqrt(frames.astype(float)), -1), axes=(1, 2))
-    np.testing.assert_allclose(out, expected, rtol=1e-6)
-
-
 def test_splatting_agrees_and_is_exact():
     frames = RNG.integers(0, 1000, (50, 20, 20)).astype(np.uint16)
     positions = RNG.uniform(-3, 4, (50, 2))
@@ -144,7 +111,7 @@ def test_the_disk_must_be_on_the_detector():
 
 def test_kernels_warm_up():
     from flyback.models import virtual_kernels
-    from flyback.models.ptychography import forward_kernels
+    from flyback.models.ptychography import engine_kernels, forward_kernels
 
-    for module in (kernels, forward_kernels, virtual_kernels):
+    for module in (kernels, engine_kernels, forward_kernels, virtual_kernels):
         module.warm()

@@ -1,0 +1,99 @@
+"""rPIE and ePIE: frame after frame, the object at once, the probe once a sub-pixel class."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+
+from .engine_kernels import sweep
+from .problem import CLASSES, Problem, moved, orthogonal, ramp, slopes_of
+from .stripes import Seams, run
+
+
+class Pie:
+    """Maiden, Johnson & Li, Optica 4, 736 (2017), in stripes; see `stripes`.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : numpy.random.Generator
+        Of the order of frames.
+    update_probe : bool
+    """
+
+    def __init__(self, problem: Problem, rng: np.random.Generator, update_probe: bool) -> None:
+        self.problem = problem
+        self.rng = rng
+        self.update_probe = update_probe
+        self.moves = np.zeros((len(problem.positions), 2))
+        self._seams: Seams | None = None
+
+    def run_pass(self, alpha: float, *, refine: bool = False) -> float:
+        """Go once over the frames; return the misfit, each frame taken just before its update.
+
+        Parameters
+        ----------
+        alpha : float
+            Between 0 (fast, fits the noise) and 1 (ePIE).
+        refine : bool
+            Fill `moves` with what each position should be moved by, (n, 2) float64, pixels.
+        """
+        problem, rng = self.problem, self.rng
+        corners, kinds = problem.places()
+        spectrum = np.asarray(scipy.fft.fft2(problem.probe))
+        shape = problem.probe.shape[1:]
+        misfit = 0.0
+        for kind in rng.permutation(CLASSES * CLASSES).tolist():
+            members = problem.members(kinds, kind)
+            parts = [(stripe, rng.permutation(part)) for stripe, part in members]
+            if not parts:
+                continue
+            probe = moved(spectrum, kind)
+            power = (np.abs(probe) ** 2).sum(axis=0)
+            step = (1 / ((1 - alpha) * power + alpha * power.max())).astype(np.float32)
+            slopes = slopes_of(spectrum, kind) if refine else np.zeros((0, *probe.shape), "c8")
+            seams = self._seams_of(corners)
+
+            def work(
+                part: tuple[int, np.ndarray],
+                probe: np.ndarray = probe,
+                step: np.ndarray = step,
+                slopes: np.ndarray = slopes,
+                seams: Seams | None = seams,
+            ) -> tuple:
+                stripe, order = part
+                obj, start = problem.obj, 0
+                if seams is not None:
+                    window = seams.windows[stripe]
+                    obj = problem.obj[window].copy()
+                    start = np.array([side.start for side in window])
+                gradient, density = np.zeros_like(probe), np.zeros(shape, np.float32)
+                error = sweep(
+                    obj, probe, slopes, step, problem.counts, problem.good, problem.background,
+                    np.float32(problem.floor), problem.poisson, order, corners - start,
+                    gradient, density, self.moves,
+                )  # fmt: skip
+                return stripe, obj, gradient, density, error
+
+            done = run(problem.pool, work, parts)
+            if seams is not None:
+                seams.join(problem.obj, [part[:2] for part in done])
+            misfit += sum(part[4] for part in done)
+            if self.update_probe:
+                gradient = sum((part[2] for part in done[1:]), done[0][2])
+                density = sum((part[3] for part in done[1:]), done[0][3])
+                gradient = gradient / max(float(np.max(density)), 1e-30)
+                spectrum += scipy.fft.fft2(gradient) * ramp(shape, kind).conj()
+        problem.probe = orthogonal(np.asarray(scipy.fft.ifft2(spectrum)))
+        return misfit
+
+    def _seams_of(self, corners: np.ndarray) -> Seams | None:
+        """Return how stripes join, None where there is one stripe alone; made once."""
+        problem = self.problem
+        stripes = problem.stripes[problem.rows]
+        count = int(stripes.max(initial=0)) + 1
+        if self._seams is None and count > 1:
+            power = (np.abs(problem.probe) ** 2).sum(axis=0)
+            parts = [problem.rows[stripes == stripe] for stripe in range(count)]
+            self._seams = Seams(problem.obj.shape, power, corners, parts)
+        return self._seams
