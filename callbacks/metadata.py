@@ -19,6 +19,7 @@ METADATA_KEYS = (
     "detector_distance_m",
     "detector_pixel_m",
     "scan_rotation_deg",
+    "transposed",
     "beam_current_pa",
     "dose_e_per_pattern",
     "probe_file",

@@ -32,7 +32,8 @@ def virtual_images(
     detectors, centre_px, com_outer
         Of `models.virtual_images.VirtualImages`.
     **metadata
-        Keys that take the place of those in the start document, such as ``energy_kev``.
+        Keys that take the place of those in the start document, such as ``energy_kev``;
+        ``scan_rotation_deg`` and ``transposed`` may be "auto": found from the frames.
     """
     dims = tuple(start.get("frame_dims") or ())
 

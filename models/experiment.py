@@ -51,7 +51,11 @@ class Experiment:
     defocus_m : float, m
         Positive is underfocus, C10 = -defocus.
     scan_rotation_rad : float, rad
-        Angle from the detector's +x axis to the scan's, positive towards +y.
+        Angle from the detector's +x axis to the scan's, positive towards +y; 0 where unknown.
+    scan_rotation_stated : bool
+        Whether the run states it; "auto" is not a statement.
+    transposed : bool or None
+        Whether the detector's rows and columns are to be swapped before it is turned.
     dose_e_per_pattern : float or None
     units : {"m", "px"}
         Of `extent` and `step`; "px" is object pixels of unknown scale.
@@ -73,6 +77,8 @@ class Experiment:
     semi_convergence_angle_rad: float | None = None
     defocus_m: float = 0.0
     scan_rotation_rad: float = 0.0
+    scan_rotation_stated: bool = False
+    transposed: bool | None = None
     dose_e_per_pattern: float | None = None
     units: str = "m"
     extent: tuple[tuple[float, float], tuple[float, float]] | None = None
@@ -104,6 +110,9 @@ class Experiment:
             raise ValueError(f'radiation must be "electron" or "xray", got {radiation!r}')
         if radiation and energy:
             known["wavelength_m"] = wavelength_m(radiation, energy)
+        rotation = None
+        if metadata.get("scan_rotation_deg") != "auto":
+            rotation = _number(metadata, "scan_rotation_deg", -3600, 3600)
         angle = _number(metadata, "semi_convergence_angle_mrad", 0.001, 500)
         return cls(
             radiation=radiation,
@@ -111,9 +120,9 @@ class Experiment:
             angular_sampling_rad=_angular_sampling(metadata),
             semi_convergence_angle_rad=None if angle is None else angle * 1e-3,
             defocus_m=(_number(metadata, "defocus_nm", -1e6, 1e6) or 0.0) * 1e-9,
-            scan_rotation_rad=math.radians(
-                _number(metadata, "scan_rotation_deg", -3600, 3600) or 0.0
-            ),
+            scan_rotation_rad=math.radians(rotation or 0.0),
+            scan_rotation_stated=rotation is not None,
+            transposed=_flag(metadata, "transposed"),
             dose_e_per_pattern=_number(metadata, "dose_e_per_pattern", 0, 1e18),
             probe=None if probe is None else _probe(probe),
             **known,
@@ -168,6 +177,15 @@ def _number(metadata: Mapping[str, Any], name: str, low: float, high: float) -> 
     if not low <= number <= high:
         raise ValueError(f"{name} must lie between {low:g} and {high:g}, got {number:g}")
     return number
+
+
+def _flag(metadata: Mapping[str, Any], name: str) -> bool | None:
+    value = metadata.get(name)
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return None
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f'{name} must be true, false or "auto", got {value!r}')
+    return bool(value)
 
 
 def _pair(metadata: Mapping[str, Any], name: str) -> tuple[float, float] | None:

@@ -131,6 +131,7 @@ def check_detectors(detectors: Any) -> None:
         When it is not a mapping or a name is taken.
     """
     taken = {"sum", "com_mrad", "com_px", "idpc", "centre_px", "flags", "scan_index"}
+    taken |= {"scan_rotation_deg", "transposed", "ellipticity", "disk_radius_px", "disk_centre_px"}
     if not isinstance(detectors, Mapping) or not detectors:
         raise ValueError("detectors must be a mapping of a name to (inner, outer) or to a mask")
     clash = sorted(taken & set(detectors))

@@ -11,9 +11,9 @@ from typing import Self
 import numpy as np
 
 from .base import Batch, Corrections, Quantity
+from .calibration_frame import into_scan
 from .corrections import check_frames, tables
 from .experiment import Experiment
-from .ptychography.geometry import turn
 from .scan_image import ScanImage, integrate_gradient, place
 from .virtual_detectors import (
     Detectors,
@@ -24,6 +24,7 @@ from .virtual_detectors import (
     runs_of,
     scale_of,
 )
+from .virtual_frame import MeanPattern, frame_of
 from .virtual_kernels import Survey
 
 ESTIMATE_FRAMES = 64
@@ -78,6 +79,7 @@ class VirtualImages:
         self._rows: list[dict[str, np.ndarray]] = []
         self._with_dark = False
         self._prepared: tuple[Corrections, Survey] | None = None
+        self._mean: MeanPattern | None = None
 
     @property
     def n_frames(self) -> int:
@@ -141,6 +143,11 @@ class VirtualImages:
         if not (np.array_equal(self._runs, other._runs) and self._names == other._names):
             raise ValueError("images of different detectors do not add; give detectors explicitly")
         self._rows += other._rows
+        if other._mean is not None and other._prepared is not None:
+            self._prepared = self._prepared or other._prepared
+            if self._mean is None:
+                self._mean = MeanPattern(other._mean.total.shape, self.experiment.n_points)
+            self._mean.merge(other._mean)
         self._with_dark |= other._with_dark
         return self
 
@@ -154,7 +161,9 @@ class VirtualImages:
             One picture (y, x) a detector and ``idpc``, NaN where no frame was; ``sum``,
             ``com_mrad`` (or ``com_px``) and ``scan_index`` a frame, in order of scan index;
             ``centre_px``, the mean centre of mass on the detector; ``image_pixel_m`` and
-            ``image_origin_m`` (or ``_px``); ``flags``, what to be wary of.
+            ``image_origin_m`` (or ``_px``); ``scan_rotation_deg`` and ``transposed``, as stated
+            or else as found; ``disk_centre_px``, ``disk_radius_px`` and ``ellipticity`` of the
+            bright-field disk, NaN where there is none; ``flags``, what to be wary of.
         """
         if self._pending:  # fewer frames than an estimate wants: look, but decide nothing
             provisional = type(self)(
@@ -179,6 +188,8 @@ class VirtualImages:
         }
         com_px, centre = _centre_of_mass(rows["sums"][:, 0], rows["moments"])
         result["centre_px"] = Quantity(centre, "px", ("yx",))
+        if self._mean is not None and self._prepared is not None:
+            result |= self._mean.disk(self._prepared[0])
         sampling = self.experiment.angular_sampling_rad
         if sampling is None:
             result["com_px"] = Quantity(com_px, "px", ("frame", "yx"))
@@ -204,10 +215,15 @@ class VirtualImages:
         for column, name in enumerate(self._names):
             if name not in ("com", "sum"):
                 result[name] = Quantity(image(sums[:, column]), "counts", ("y", "x"))
-        gradient, units = self._phase_gradient(com_px, image.pixel)
+        deflection, units = self._deflection(com_px, image.pixel)
+        dark = sums[:, self._names.index("adf")] if "adf" in self._names else None
+        frame = frame_of(self.experiment, image, deflection, dark)
+        flags += frame.flags
+        result |= frame.quantities()
+        gradient = into_scan(deflection, frame.rotation_rad, frame.transposed)
+        gradient = gradient * image.pixel if units else gradient
         if not units:
             flags.append("idpc is not to scale: wavelength, angular sampling or step is unknown")
-        gradient = turn(gradient, -self.experiment.scan_rotation_rad)
         gy, gx = image(gradient[:, 0]), image(gradient[:, 1])
         missing = int(np.isnan(gy).sum())
         if missing:
@@ -270,6 +286,9 @@ class VirtualImages:
         if name in batch.coordinates:
             rows["positions"] = np.array(batch.coordinates[name], np.float64)
         self._rows.append(rows)
+        if self._mean is None:
+            self._mean = MeanPattern(shape, self.experiment.n_points)
+        self._mean.add(frames, rows["index"])
         self._with_dark |= batch.corrections.dark is not None
 
     def _sorted(self) -> dict[str, np.ndarray]:
@@ -281,17 +300,22 @@ class VirtualImages:
         self._rows = [joined]
         return joined
 
-    def _phase_gradient(self, com_px: np.ndarray, pixel: np.ndarray) -> tuple[np.ndarray, str]:
-        """Return the phase's gradient (n, 2) per picture pixel, and its unit."""
+    def _deflection(self, com_px: np.ndarray, pixel: np.ndarray) -> tuple[np.ndarray, str]:
+        """Return the phase's gradient (n, 2) per unit of position, and the phase's unit.
+
+        In the detector's frame, and to an unknown scale where the unit is empty.
+        """
         experiment = self.experiment
         shape = self._shape
         assert shape is not None  # noqa: S101  (for the type checker)
         if experiment.units == "px":  # an object pixel is wavelength / (N sampling)
-            return 2 * np.pi * com_px / np.array(shape) * pixel, "rad"
+            return 2 * np.pi * com_px / np.array(shape), "rad"
         sampling, wavelength = experiment.angular_sampling_rad, experiment.wavelength_m
-        if sampling is None or wavelength is None or np.isnan(pixel).any():
+        if sampling is None:
             return com_px, ""
-        return 2 * np.pi / wavelength * com_px * np.array(sampling) * pixel, "rad"
+        if wavelength is None or np.isnan(pixel).any():
+            return com_px * np.array(sampling), ""
+        return 2 * np.pi / wavelength * com_px * np.array(sampling), "rad"
 
     def _flags(self, rows: dict[str, np.ndarray]) -> list[str]:
         flags = []

@@ -212,6 +212,31 @@ def survey_corrected(
         )  # fmt: skip
 
 
+@njit(nogil=True, cache=True)
+def add_counts(frames, use, out):
+    """Add the frames (n, h, w) of whole numbers that `use` (n,) chooses to `out` (h, w) int64."""
+    for f in range(frames.shape[0]):
+        if use[f]:
+            for y in range(frames.shape[1]):
+                for x in range(frames.shape[2]):
+                    out[y, x] += np.int64(frames[f, y, x])
+
+
+@njit(nogil=True, cache=True)
+def add_numbers(frames, use, scale, out):
+    """Add float frames in units of ``1 / scale``, so that their order cannot matter.
+
+    What is not finite, or too large for that, counts as zero.
+    """
+    for f in range(frames.shape[0]):
+        if use[f]:
+            for y in range(frames.shape[1]):
+                for x in range(frames.shape[2]):
+                    value = frames[f, y, x]
+                    if abs(value) < 1e12:
+                        out[y, x] += np.int64(np.rint(value * scale))
+
+
 @dataclass(frozen=True, eq=False)
 class Survey:
     """Detectors and corrections, ready for any number of frames of one shape.
@@ -286,3 +311,8 @@ def warm() -> None:
     for dtype in (np.uint8, np.uint16, np.uint32, np.int32, np.float32):
         for way in ways:
             way(np.ones((1, 2, 2), dtype))
+        use, out = np.ones(1, bool), np.zeros((2, 2), np.int64)
+        if np.dtype(dtype).kind == "f":
+            add_numbers(np.ones((1, 2, 2), dtype), use, 1024.0, out)
+        else:
+            add_counts(np.ones((1, 2, 2), dtype), use, out)

@@ -7,6 +7,8 @@ semi-convergence angle and sampled on our grid; only an offset is free. iDPC sho
 focused probe sees it, so its truth is convolved with the probe's intensity.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -37,6 +39,7 @@ def mos2(data_folder):
             "semi_convergence_angle_mrad": ALPHA_RAD * 1e3,
             "angular_sampling_mrad": sampling,
             "defocus_nm": 0,
+            "scan_rotation_deg": 0,
             "trajectory": {
                 "units": "nm",
                 "step": 0.03,
@@ -93,6 +96,18 @@ def test_mos2_centre_of_mass_and_idpc(mos2):
     phase = seen(truth, experiment, positions, focused_probe)
     assert corr(result["idpc"].value, phase) >= 0.96
     assert result["flags"].value == []
+    metadata = {"scan_rotation_stated": False, "scan_rotation_rad": 0.0}
+    unstated = dataclasses.replace(experiment, **metadata)
+    found = fed(VirtualImages(unstated), frames, positions).result_
+    assert not found["transposed"].value
+    assert abs(found["scan_rotation_deg"].value) < 2
+    assert corr(found["idpc"].value, phase) >= 0.96
+    (flag,) = found["flags"].value
+    assert flag.startswith("estimated: scan_rotation_deg")
+    # 30 mrad over the camera's mrad per pixel, which differ in y and x
+    half = 30 / np.array(experiment.angular_sampling_rad) / 1e3
+    assert abs(found["disk_radius_px"].value / np.sqrt(half.prod()) - 1) < 0.02
+    assert abs(found["ellipticity"].value - half.max() / half.min()) < 0.02
 
 
 @pytest.mark.parametrize("method", ["single_sideband", "rpie"])

@@ -22,6 +22,7 @@ METADATA = {
     "energy_kev": 200,
     "semi_convergence_angle_mrad": 10,
     "angular_sampling_mrad": [1.0, 1.25],
+    "scan_rotation_deg": 0,
     "trajectory": TRAJECTORY,
 }
 
@@ -219,7 +220,8 @@ def test_idpc_is_in_the_scans_frame(rotation_deg):
 def test_idpc_in_pixels_needs_no_scale():
     view = scene(n=24)
     metres = VirtualImages(view.experiment()).partial_fit(view.batch()).result_
-    metadata = {"trajectory": view.metadata["trajectory"] | {"units": "px", "step": 1.0}}
+    trajectory = view.metadata["trajectory"] | {"units": "px", "step": 1.0}
+    metadata = {"scan_rotation_deg": 0, "trajectory": trajectory}
     pixels = VirtualImages(Experiment.from_metadata(metadata), detectors={"bf": (0, 15)})
     pixels = pixels.partial_fit(view.batch()).result_
     np.testing.assert_allclose(pixels["idpc"].value, metres["idpc"].value, atol=1e-9)
