@@ -10,19 +10,35 @@ from .preprocessors import (
     dose_budget_wrapper,
 )
 from .scanning import multipass, points, random, raster, serpentine, spiral
+from .tuning import (
+    TuningError,
+    found_into_start,
+    found_into_start_wrapper,
+    tune_camera,
+    tune_coils,
+    tune_defocus,
+    tune_rotation,
+)
 
 __all__ = [
     "DoseExceededError",
+    "TuningError",
     "beam_blanked_finally",
     "beam_blanked_finally_wrapper",
     "column_into_start",
     "column_into_start_wrapper",
     "dose_budget",
     "dose_budget_wrapper",
+    "found_into_start",
+    "found_into_start_wrapper",
     "multipass",
     "points",
     "random",
     "raster",
     "serpentine",
     "spiral",
+    "tune_camera",
+    "tune_coils",
+    "tune_defocus",
+    "tune_rotation",
 ]
