@@ -20,7 +20,7 @@ from .scan_image import ScanImage
 from .virtual_kernels import add_counts, add_numbers
 
 _SCALE = 1024.0
-_PATTERNS = 256
+_PATTERNS = 64
 
 
 class MeanPattern:
@@ -30,11 +30,11 @@ class MeanPattern:
     ----------
     shape : (h, w)
     n_points : int or None
-        Of the scan; about 256 frames are taken, every eighth where it is unknown.
+        Of the scan; 64 to 127 frames are taken, every 32nd where it is unknown.
     """
 
     def __init__(self, shape: tuple[int, int], n_points: int | None) -> None:
-        self.stride = 8 if n_points is None else max(1, n_points // _PATTERNS)
+        self.stride = 32 if n_points is None else max(1, n_points // _PATTERNS)
         self.total = np.zeros(shape, np.int64)
         self.n = 0
         self.scale = 1.0

@@ -68,7 +68,7 @@ def test_the_mean_pattern_does_not_know_the_order():
     other.merge(third)
     np.testing.assert_array_equal(one.total, other.total)
     np.testing.assert_allclose(one.total / one.scale, np.nansum(frames, axis=0), atol=0.05)
-    assert MeanPattern((8, 8), 25600).stride == 100
+    assert MeanPattern((8, 8), 25600).stride == 400
 
 
 @pytest.mark.parametrize("n", [1, 5])
