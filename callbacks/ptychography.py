@@ -26,7 +26,7 @@ def ptychography(
     start : mapping
         The run's start document.
     publisher : callable () -> Publisher
-    method : {"auto", "single_sideband", "rpie", "epie"}
+    method : {"auto", "single_sideband", "rpie", "epie", "lsqml", "dm"}
         "auto": X-rays or defocused, rpie; in focus, single side band, then rpie at the end.
     **settings
         Of `models.ptychography.choose.Ptychography`, and metadata keys that take the place of

@@ -9,8 +9,9 @@ from ..base import Batch, Quantity
 from ..experiment import Experiment
 from .iterative import IterativePtychography
 from .single_sideband import SingleSideband
+from .solve import METHODS as ENGINES
 
-METHODS = ("auto", "single_sideband", "rpie", "epie")
+METHODS = ("auto", "single_sideband", *ENGINES)
 _DIRECT = ("eps", "bins_across", "centre_px")
 _ITERATIVE = (
     "iterations",
@@ -18,6 +19,7 @@ _ITERATIVE = (
     "likelihood",
     "probe_modes",
     "update_probe",
+    "position_bound_px",
     "held_out",
     "frc",
     "preview_recent",
@@ -36,10 +38,9 @@ class Ptychography:
     Parameters
     ----------
     experiment : Experiment
-    method : {"auto", "single_sideband", "rpie", "epie"}
+    method : {"auto", "single_sideband", "rpie", "epie", "lsqml", "dm"}
     **settings
-        Of `SingleSideband` (eps, bins_across, centre_px, workers), of `IterativePtychography`
-        (iterations, rpie_alpha, probe_modes, update_probe, preview_recent, seed) and aberrations.
+        Of `SingleSideband` and of `IterativePtychography`, as `SETTINGS` lists them.
 
     Raises
     ------
@@ -64,7 +65,7 @@ class Ptychography:
         if method == "single_sideband" or in_focus:
             self.direct = SingleSideband(experiment, **direct)
         if method != "single_sideband":
-            engine = "epie" if method == "epie" else "rpie"
+            engine = "rpie" if method == "auto" else method
             if self.direct is not None:
                 iterative["preview"] = False
             self.iterative = IterativePtychography(experiment, method=engine, **iterative)

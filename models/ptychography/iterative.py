@@ -39,7 +39,8 @@ class IterativePtychography:
     experiment : Experiment
         Electrons: wavelength, angular sampling and semi-convergence angle (or a probe) are
         needed. X-rays with positions in pixels: nothing, though a probe helps much.
-    method : {"rpie", "epie"}
+    method : {"rpie", "epie", "lsqml", "dm"}
+        Previews are rPIE's (ePIE's) whatever the method. "dm" takes the amplitude likelihood.
     iterations : int
         Passes over all frames in `converge`, at most; see `solve.solve` for when it stops.
     rpie_alpha : float or (first, last) or None
@@ -52,6 +53,8 @@ class IterativePtychography:
     update_probe : bool
     aberrations : mapping or None
         Of the initial probe, as `probe.chi` takes them.
+    position_bound_px : float, object pixels
+        How far a position may be moved by rPIE and ePIE; 0 leaves positions as they are.
     held_out : float
         Fraction of frames, 0 to 0.5, that `converge` does not learn from and is measured on.
     frc : bool
@@ -82,6 +85,7 @@ class IterativePtychography:
         probe_modes: int = 1,
         update_probe: bool = True,
         aberrations: Mapping[str, float] | None = None,
+        position_bound_px: float = 0.0,
         held_out: float = 0.0,
         frc: bool = False,
         preview: bool = True,
@@ -93,16 +97,18 @@ class IterativePtychography:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         if likelihood not in LIKELIHOODS:
             raise ValueError(f"likelihood must be one of {LIKELIHOODS}, got {likelihood!r}")
-        if not 1 <= iterations <= 100_000:
-            raise ValueError(f"iterations must lie between 1 and 100000, got {iterations}")
-        if not 1 <= probe_modes <= 4:
-            raise ValueError(f"probe_modes must lie between 1 and 4, got {probe_modes}")
-        if not 0 <= held_out <= 0.5:
-            raise ValueError(f"held_out must lie between 0 and 0.5, got {held_out}")
-        if not 1 <= workers <= 256:
-            raise ValueError(f"workers must lie between 1 and 256, got {workers}")
-        if not 0 <= preview_recent <= 10:
-            raise ValueError(f"preview_recent must lie between 0 and 10, got {preview_recent}")
+        for name, value, low, high in (
+            ("iterations", iterations, 1, 100_000),
+            ("probe_modes", probe_modes, 1, 4),
+            ("position_bound_px", position_bound_px, 0, 16),
+            ("held_out", held_out, 0, 0.5),
+            ("workers", workers, 1, 256),
+            ("preview_recent", preview_recent, 0, 10),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
+        if position_bound_px and method not in ("rpie", "epie"):
+            raise ValueError(f"position_bound_px is for rpie and epie, method is {method!r}")
         alphas = None
         if rpie_alpha is not None:
             first, last = np.broadcast_to(np.asarray(rpie_alpha, float), (2,)).tolist()
@@ -112,7 +118,7 @@ class IterativePtychography:
         alphas = (1.0, 1.0) if method == "epie" else alphas
         self.experiment = experiment
         self.method = method
-        self.plan = Plan(method, iterations, alphas, update_probe)
+        self.plan = Plan(method, iterations, alphas, update_probe, position_bound_px)
         self.poisson = likelihood == "poisson"
         self.probe_modes = probe_modes
         self.aberrations = dict(aberrations or {})
@@ -130,6 +136,7 @@ class IterativePtychography:
         self.errors_: list[float] = []
         self.fourier_error_ = self.held_out_error_ = float("nan")
         self.frc_ = np.full(1, np.nan)
+        self.moves_px_: np.ndarray | None = None
         self.converged_ = self.settled_ = False
 
     @property
@@ -155,7 +162,7 @@ class IterativePtychography:
         if len(batch) == 0:
             return self
         self.measured.take(batch)
-        self.converged_ = False
+        self.converged_, self.moves_px_ = False, None
         if not self.preview:
             return self
         counts, positions = self.measured.last()
@@ -196,7 +203,7 @@ class IterativePtychography:
             self.probe_ = other.probe_
         if self.probe_ is not None:
             self._extend_canvas(self.measured.all_positions())
-        self.converged_ = False
+        self.converged_, self.moves_px_ = False, None
         return self
 
     def converge(self) -> Self:
@@ -214,7 +221,8 @@ class IterativePtychography:
         if not np.any(frame_total):
             raise ValueError("the frames hold no counts; check the beam, the dark and bad_pixels")
         learn, test = self._split(len(counts))
-        canvas = Canvas.around(positions, counts.shape[1:])
+        margin = 2 + int(np.ceil(self.plan.position_bound_px))
+        canvas = Canvas.around(positions, counts.shape[1:], margin)
         first = self._first_probe(pixel_total / len(counts))
 
         def attempt(rows: np.ndarray) -> tuple[Problem, tuple[list[float], bool]]:
@@ -233,6 +241,7 @@ class IterativePtychography:
                 low, high = positions.min(axis=0), positions.max(axis=0)
                 self.frc_ = ring_correlation(odd, even, low - canvas.origin_px, high - low)
         self.canvas_, self.obj_, self.probe_ = canvas, problem.obj, problem.probe
+        self.moves_px_ = problem.positions + canvas.origin_px - positions
         self.converged_ = True
         return self
 

@@ -87,6 +87,11 @@ class Pie:
         problem.probe = orthogonal(np.asarray(scipy.fft.ifft2(spectrum)))
         return misfit
 
+    def move_to(self, positions: np.ndarray) -> None:
+        """Go on with other positions (n, 2), pixels of the object's array."""
+        self.problem.positions = positions
+        self._seams = None
+
     def _seams_of(self, corners: np.ndarray) -> Seams | None:
         """Return how stripes join, None where there is one stripe alone; made once."""
         problem = self.problem

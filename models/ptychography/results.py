@@ -19,6 +19,7 @@ MIN_OVERLAP = 0.6
 SETTLED = 0.03
 MAX_DIAMETER = 0.7
 POWER = 1.5
+WANDERING = 0.05
 AMPLITUDE = 1.25
 
 
@@ -102,6 +103,15 @@ def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
     obj, origin = _into_scan_frame(obj, canvas.origin_px * scale, scale, rotation)
     probe = model.probe_
     assert probe is not None  # noqa: S101
+    reasons = []
+    if model.plan.position_bound_px and model.moves_px_ is not None:
+        moves, bound = model.moves_px_, model.plan.position_bound_px
+        given = given + turn(moves, -rotation) * scale
+        far = int((np.abs(moves) > 0.99 * bound).any(axis=1).sum())
+        if far > WANDERING * len(moves):
+            reasons.append(
+                f"positions wandering: {far} of {len(moves)} came to the bound of {bound:g} px"
+            )
     lit = _lit(obj.shape, given, origin, scale, probe)
     mean = obj[lit].mean() if lit.any() else obj.mean()
     obj = (obj * np.exp(-1j * np.angle(mean))).astype(np.complex64)
@@ -116,7 +126,7 @@ def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
         experiment.units,
         model.method,
         model.fourier_error_,
-        _reasons(model, given / scale, obj[lit], probe),
+        _reasons(model, given / scale, obj[lit], probe) + reasons,
         frc=model.frc_,
         held_out_error=model.held_out_error_,
     )
@@ -192,6 +202,8 @@ def _reasons(
             f"probe larger than the box: its diameter of {diameter:.0f} px is more than"
             f" {MAX_DIAMETER:.0%} of the box of {box} px; defocus less or sample finer in angle"
         )
+    if model.method == "dm":
+        reasons.append("contrast: the difference map leaves the phase too low; finish with rpie")
     if model.converged_:
         reasons += _scale_reasons(model, lit, probe)
     return reasons

@@ -42,7 +42,7 @@ def test_a_given_probe_is_used():
     assert Ptychography(experiment).direct is None
 
 
-@pytest.mark.parametrize("method", ["single_sideband", "rpie", "epie"])
+@pytest.mark.parametrize("method", ["single_sideband", "rpie", "epie", "lsqml", "dm"])
 def test_a_method_by_name(method):
     view = scene()
     settings = {} if method == "single_sideband" else {"iterations": 1}

@@ -191,9 +191,11 @@ def test_reasons_not_to_trust():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"method": "hio"}, "method must be one of rpie, epie"),
+        ({"method": "hio"}, "method must be one of rpie, epie, lsqml, dm"),
         ({"likelihood": "gauss"}, "likelihood must be one of"),
         ({"held_out": 0.6}, "held_out must lie between 0 and 0.5"),
+        ({"position_bound_px": 20}, "position_bound_px must lie between 0 and 16"),
+        ({"position_bound_px": 1, "method": "dm"}, "position_bound_px is for rpie and epie"),
         ({"workers": 0}, "workers must lie between 1 and 256"),
         ({"iterations": 0}, "iterations must lie"),
         ({"probe_modes": 5}, "probe_modes must lie between 1 and 4"),

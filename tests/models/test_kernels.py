@@ -111,7 +111,7 @@ def test_the_disk_must_be_on_the_detector():
 
 def test_kernels_warm_up():
     from flyback.models import virtual_kernels
-    from flyback.models.ptychography import engine_kernels, forward_kernels
+    from flyback.models.ptychography import batch_kernels, engine_kernels, forward_kernels
 
-    for module in (kernels, engine_kernels, forward_kernels, virtual_kernels):
+    for module in (kernels, engine_kernels, batch_kernels, forward_kernels, virtual_kernels):
         module.warm()
