@@ -100,7 +100,7 @@ def compare(
             elif a.shape == b.shape and a.dtype == b.dtype:
                 equal = np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
                 apart = np.abs(a.astype(complex) - b.astype(complex))
-                difference = float(np.nanmax(apart, initial=0.0)) if apart.size else 0.0
+                difference = float(np.max(apart[np.isfinite(apart)], initial=0.0))
         rows.append(
             {"analysis": name, "key": key, "equal": bool(equal), "max_abs_difference": difference}
         )

@@ -46,6 +46,8 @@ def test_a_missing_folder_is_said_before_anything_is_done(tmp_path):
 
 
 def test_comparisons_are_bit_by_bit():
+    nan = {"x": Quantity(float("nan"))}
+    assert compare("n", nan, nan)[0]["max_abs_difference"] == 0.0
     a = {"x": Quantity(np.array([1.0, np.nan]), "", ("frame",)), "m": Quantity("rpie")}
     b = {"x": Quantity(np.array([1.0, np.nan]), "", ("frame",)), "m": Quantity("epie")}
     rows = {row["key"]: row for row in compare("n", a, b)}
