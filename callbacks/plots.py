@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]
 PREFERRED = ("object_phase", "bf", "adf", "idpc", "dose_e_per_a2")
 LARGEST = 6
+LARGEST_SHARE = 0.05  # of an analysis' time that may go into pictures while it runs
 MAPS = {"object_phase": "magma", "idpc": "magma", "dose_e_per_a2": "viridis"}
 TITLES = {
     "object_phase": "phase",
@@ -212,6 +213,7 @@ class Pictures:
         self.period_s = period_s
         self.saved: list[Path] = []
         self._last: dict[str, float] = {}
+        self._cost_s = 0.0
         self._lock = threading.Lock()
 
     def __call__(self, callback: LiveCallback) -> None:
@@ -220,7 +222,8 @@ class Pictures:
         if publisher is None:
             return
         now = time.monotonic()
-        if not callback.finished and now - self._last.get(publisher.uid, now) < self.period_s:
+        wait = max(self.period_s, self._cost_s / LARGEST_SHARE)
+        if not callback.finished and now - self._last.get(publisher.uid, now) < wait:
             self._last.setdefault(publisher.uid, now)
             return
         self._last[publisher.uid] = now
@@ -233,6 +236,7 @@ class Pictures:
             name = f"live-{analysis}.png"
         with self._lock:  # matplotlib's text layout is not safe for two threads at once
             path = save_picture(self.directory / name, callback.result_, title)
+            self._cost_s = time.monotonic() - now
             if callback.finished and path is not None:
                 self.saved.append(path)
 

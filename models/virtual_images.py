@@ -226,7 +226,8 @@ class VirtualImages:
             flags.append("idpc is not to scale: wavelength, angular sampling or step is unknown")
         gy, gx = image(gradient[:, 0]), image(gradient[:, 1])
         missing = int(np.isnan(gy).sum())
-        if missing:
+        if missing and self.experiment.grid_shape is not None:
+            # outside a spiral's disc nothing is missing
             flags.append(f"missing: {missing} of {gy.size} pixels of the picture have no frame")
         result["idpc"] = Quantity(integrate_gradient(gy, gx), units, ("y", "x"))
         result[f"image_pixel_{image.units}"] = Quantity(image.pixel, image.units, ("yx",))

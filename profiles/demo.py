@@ -18,7 +18,7 @@ from .session import Session
 from .session import open as open_session
 
 DEMOS = ("microscope",)
-FIELD_NM, STEP_NM, DWELL_MS = 1.6, 0.03, 0.5
+FIELD_NM, STEP_NM, DWELL_MS = 1.2, 0.03, 0.5
 
 
 def run_demo(
