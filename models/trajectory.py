@@ -82,7 +82,8 @@ class Trajectory:
         return positions
 
     def _relative(self) -> np.ndarray:
-        raise NotImplementedError
+        """Positions round the origin; each kind has its own."""
+        raise TypeError(f"{type(self).__name__} is no kind of trajectory")
 
     def _listed(self) -> np.ndarray:
         return self.positions
