@@ -12,7 +12,7 @@ from flyback.models.physics import wavelength_m
 from flyback.profiles.archive import Archive
 from flyback.tests.models.test_reference_data import aligned, corr, double_angle, seen
 
-pytestmark = pytest.mark.data
+pytestmark = [pytest.mark.data, pytest.mark.heavy]
 
 PLAYED = {
     "ptycho/siemens_star.h5": 516,
