@@ -8,7 +8,7 @@ from typing import Any
 
 from ..callbacks.live import Analysis, LiveCallback
 from ..callbacks.publish import Publisher
-from .registry import PluginError, SettingError, check_table, load, plugins, unknown
+from .registry import check_table, load, plugins, unknown
 from .schema import Profile, ProfileError
 
 OpenPublisher = Callable[..., Publisher]
@@ -84,13 +84,3 @@ def make_analysis(
         return factory(start, publisher, **table)
 
     return Analysis(name, build, rings)
-
-
-__all__ = [
-    "PluginError",
-    "SettingError",
-    "check_analysis",
-    "load_plans",
-    "make_analysis",
-    "make_devices",
-]

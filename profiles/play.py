@@ -24,6 +24,7 @@ from .report import Report
 from .saving import check_target
 from .schema import Profile, read_profile
 from .session import open as open_session
+from .warming import unpublished
 
 
 def run_play(
@@ -131,11 +132,7 @@ def _rehearse(
     )
     for name, table in profile.analyses.items():
         factory = check_analysis(name, table)
-
-        def no_publisher() -> Any:
-            raise RuntimeError("nothing is published in a rehearsal")
-
-        callback = factory(start, no_publisher, **table)
+        callback = factory(start, unpublished, **table)
         if callback is None:
             raise SettingError(f"the analysis {name!r} does not apply to this file")
         try:

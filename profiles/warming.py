@@ -56,7 +56,7 @@ def warm(analyses: Mapping[str, Mapping[str, Any]], devices: Iterable[Any]) -> N
         start, batch = rehearsal(metadata, tuple(camera.driver.shape), camera.driver.dtype)
         for name, table in analyses.items():
             try:
-                callback = check_analysis(name, table)(start, _unpublished, **table)
+                callback = check_analysis(name, table)(start, unpublished, **table)
                 if callback is not None:
                     callback.rehearse(batch)
             except Exception:
@@ -74,5 +74,6 @@ def warm_in_background(
     return thread
 
 
-def _unpublished() -> Any:
+def unpublished() -> Any:
+    """Stand in for a publisher in a rehearsal, where nothing may be published."""
     raise RuntimeError("nothing is published in a rehearsal")
