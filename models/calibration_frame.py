@@ -66,18 +66,6 @@ class ScanFrame:
         }
 
 
-def into_scan(vectors: np.ndarray, rotation_rad: float, transposed: bool) -> np.ndarray:
-    """Return (n, 2) yx vectors of the detector's frame in the scan's frame."""
-    vectors = vectors[..., ::-1] if transposed else vectors
-    return turn(vectors, -rotation_rad)
-
-
-def into_detector(vectors: np.ndarray, rotation_rad: float, transposed: bool) -> np.ndarray:
-    """Return (n, 2) yx vectors of the scan's frame in the detector's frame."""
-    turned = turn(vectors, rotation_rad)
-    return turned[..., ::-1] if transposed else turned
-
-
 def find_scan_frame(
     deflection_y: np.ndarray,
     deflection_x: np.ndarray,

@@ -11,9 +11,9 @@ from typing import Self
 import numpy as np
 
 from .base import Batch, Corrections, Quantity
-from .calibration_frame import into_scan
 from .corrections import check_frames, tables
 from .experiment import Experiment
+from .ptychography.geometry import into_scan
 from .scan_image import ScanImage, integrate_gradient, place
 from .virtual_detectors import (
     Detectors,

@@ -43,6 +43,18 @@ def turn(vectors: np.ndarray, rotation_rad: float) -> np.ndarray:
     return np.stack([y * cos + x * sin, x * cos - y * sin], axis=-1)
 
 
+def into_scan(vectors: np.ndarray, rotation_rad: float, transposed: bool) -> np.ndarray:
+    """Return (n, 2) yx vectors of the detector's frame in the scan's frame."""
+    vectors = vectors[..., ::-1] if transposed else vectors
+    return turn(vectors, -rotation_rad)
+
+
+def into_detector(vectors: np.ndarray, rotation_rad: float, transposed: bool) -> np.ndarray:
+    """Return (n, 2) yx vectors of the scan's frame in the detector's frame."""
+    turned = turn(vectors, rotation_rad)
+    return turned[..., ::-1] if transposed else turned
+
+
 def batch_positions(batch: Batch, units: str) -> np.ndarray:
     """Return a batch's positions (n, 2) float64 in `units`, "m" or "px".
 
@@ -97,14 +109,22 @@ class Canvas:
 
 
 def positions_in_pixels(
-    batch: Batch, experiment: Experiment, shape: tuple[int, int]
+    positions: np.ndarray, experiment: Experiment, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return positions in the detector's frame (n, 2), object pixels, and the pixel (2,), m.
 
     The pixel is NaN where the scale is unknown.
+
+    Parameters
+    ----------
+    positions : (n, 2) float64, yx
+        In the scan's frame and the experiment's units.
+    experiment : Experiment
+    shape : (h, w)
+        Pixels of the detector.
     """
-    positions = batch_positions(batch, experiment.units)
-    turned = turn(positions, experiment.scan_rotation_rad)
+    rotation, transposed = experiment.scan_rotation_rad, bool(experiment.transposed)
+    turned = into_detector(positions, rotation, transposed)
     if experiment.units == "px":
         return turned, np.array(pixel_or_nan(experiment, shape))
     pixel = np.array(

@@ -206,6 +206,28 @@ class IterativePtychography:
         self.converged_, self.moves_px_ = False, None
         return self
 
+    def align(self, experiment: Experiment, positions: np.ndarray) -> Self:
+        """Say what has been learnt of the measurement; the answer is the next `converge`'s.
+
+        Parameters
+        ----------
+        experiment : Experiment
+        positions : (n, 2) float64, yx
+            Of all frames so far, in order of scan index and in the experiment's units.
+
+        Raises
+        ------
+        ValueError
+            When there are not as many positions as frames.
+        """
+        if positions.shape != (self.n_frames, 2):
+            raise ValueError(f"positions must be ({self.n_frames}, 2), got {positions.shape}")
+        self.experiment = experiment
+        self.measured.align(experiment, positions)
+        self.canvas_, self.obj_, self.probe_ = None, None, None
+        self.converged_, self.moves_px_ = False, None
+        return self
+
     def converge(self) -> Self:
         """Reconstruct from all frames, from the stated seed and an empty object.
 

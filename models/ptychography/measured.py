@@ -15,7 +15,7 @@ from ..base import Batch
 from ..corrections import check_frames, corrected, tables
 from ..experiment import Experiment
 from .engine_kernels import to_counts
-from .geometry import positions_in_pixels
+from .geometry import batch_positions, positions_in_pixels
 
 DEAD_LINE = 8
 
@@ -55,7 +55,8 @@ class Measured:
             When frames or positions do not fit, or are not finite.
         """
         shape = check_frames(batch, self.shape)
-        positions, pixel_m = positions_in_pixels(batch, self.experiment, shape)
+        given = batch_positions(batch, self.experiment.units)
+        positions, pixel_m = positions_in_pixels(given, self.experiment, shape)
         frames = corrected(batch)
         if frames.dtype.kind == "f" and not np.all(np.isfinite(frames)):
             raise ValueError("frames hold NaN or infinity; mask those pixels as bad_pixels")
@@ -72,7 +73,7 @@ class Measured:
         self._total = self._total + total if self._total.size else total
         self._counts.append(counts)
         self._positions.append(positions)
-        self._given.append(batch.coordinates[f"positions_{self.experiment.units}"].copy())
+        self._given.append(given.copy())
         self._index.append(np.array(batch.scan_index, np.int64))
 
     def merge(self, other: Self) -> None:
@@ -114,6 +115,23 @@ class Measured:
             for name in ("_counts", "_positions", "_given"):
                 setattr(self, name, [np.concatenate(getattr(self, name))[order]])
         return self._counts[0], self._positions[0]
+
+    def align(self, experiment: Experiment, positions: np.ndarray) -> None:
+        """Put frames, in order of scan index, where the beam is now known to have been.
+
+        Parameters
+        ----------
+        experiment : Experiment
+            With the scan's frame as it is now known.
+        positions : (n, 2) float64, yx
+            In the experiment's units.
+        """
+        self.in_order()
+        assert self.shape is not None  # noqa: S101  (for the type checker)
+        self.experiment = experiment
+        self._given = [positions]
+        turned, self.pixel_m = positions_in_pixels(positions, experiment, self.shape)
+        self._positions = [turned]
 
     def given(self) -> tuple[np.ndarray, np.ndarray]:
         """Return scan indices (n,) and the given positions (n, 2), in order of scan index."""

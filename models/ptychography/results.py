@@ -8,7 +8,7 @@ import numpy as np
 import scipy.ndimage
 
 from ..base import Quantity
-from .geometry import median_spacing, turn
+from .geometry import into_detector, into_scan, median_spacing
 from .probe import probe_diameter_px
 
 if TYPE_CHECKING:
@@ -99,14 +99,14 @@ def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
     pixel_m = model.measured.pixel_m
     scale = np.ones(2) if experiment.units == "px" else pixel_m
     index, given = model.measured.given()
-    rotation = experiment.scan_rotation_rad
-    obj, origin = _into_scan_frame(obj, canvas.origin_px * scale, scale, rotation)
+    frame = experiment.scan_rotation_rad, bool(experiment.transposed)
+    obj, origin = _into_scan_frame(obj, canvas.origin_px * scale, scale, *frame)
     probe = model.probe_
     assert probe is not None  # noqa: S101
     reasons = []
     if model.plan.position_bound_px and model.moves_px_ is not None:
         moves, bound = model.moves_px_, model.plan.position_bound_px
-        given = given + turn(moves, -rotation) * scale
+        given = given + into_scan(moves * scale, *frame)
         far = int((np.abs(moves) > 0.99 * bound).any(axis=1).sum())
         if far > WANDERING * len(moves):
             reasons.append(
@@ -149,31 +149,32 @@ def _lit(
 
 
 def _into_scan_frame(
-    obj: np.ndarray, origin: np.ndarray, scale: np.ndarray, rotation: float
+    obj: np.ndarray, origin: np.ndarray, scale: np.ndarray, rotation: float, transposed: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resample an object of the detector's frame on the scan's axes.
 
     Returns the object and where its pixel [0, 0] lies in the scan.
     """
-    if rotation == 0:
+    if rotation == 0 and not transposed:
         return obj, origin
-    shape = np.array(obj.shape)
-    middle = (shape - 1) / 2
-    turned_middle = turn(origin + middle * scale, -rotation)
+    shape = np.array(obj.shape[::-1] if transposed else obj.shape)
+    middle, new_middle = (np.array(obj.shape) - 1) / 2, (shape - 1) / 2
+    turned_middle = into_scan(origin + middle * scale, rotation, transposed)
     # columns: where a step along the new y and x leads on the old grid
-    matrix = turn(np.eye(2), rotation).T * scale[None, :] / scale[:, None]
-    offset = middle - matrix @ middle
+    matrix = into_detector(np.eye(2), rotation, transposed).T * scale[None, :] / scale[:, None]
+    offset = middle - matrix @ new_middle
     parts = [
         scipy.ndimage.affine_transform(
             part,
             matrix,
             offset,  # pyright: ignore[reportArgumentType]  (the stub knows numbers only)
+            output_shape=tuple(shape.tolist()),
             order=3,
             cval=cval,
         )
         for part, cval in ((np.real(obj), 1.0), (np.imag(obj), 0.0))
     ]
-    return (parts[0] + 1j * parts[1]).astype(np.complex64), turned_middle - middle * scale
+    return (parts[0] + 1j * parts[1]).astype(np.complex64), turned_middle - new_middle * scale
 
 
 def _reasons(

@@ -3,9 +3,9 @@ import functools
 import numpy as np
 import pytest
 
-from flyback.models.calibration_frame import find_scan_frame, into_detector, into_scan
+from flyback.models.calibration_frame import find_scan_frame
 from flyback.models.ptychography.forward import simulate_frames
-from flyback.models.ptychography.geometry import turn
+from flyback.models.ptychography.geometry import into_detector, into_scan, turn
 from flyback.models.ptychography.probe import aberrated_probe
 from flyback.tests.models.scenes import ALPHA_RAD, PIXEL_M, WAVELENGTH_M, atoms
 

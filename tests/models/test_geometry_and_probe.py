@@ -99,9 +99,7 @@ def test_positions_turn_into_the_detectors_frame():
         }
     )
     pixel = experiment.wavelength_m / (8 * 1e-3)
-    pixels, size = positions_in_pixels(
-        batch(positions_m=np.array([[0, pixel], [pixel, 0]])), experiment, (8, 8)
-    )
+    pixels, size = positions_in_pixels(np.array([[0, pixel], [pixel, 0]]), experiment, (8, 8))
     assert np.allclose(pixels, [[1, 0], [0, -1]])
     assert np.allclose(size, pixel)
 

@@ -97,6 +97,29 @@ def test_the_object_comes_out_in_the_scans_frame(rotation_deg):
     assert correlation(*scanned(result, still)) > 0.95
 
 
+@pytest.mark.parametrize("rotation_deg", [0, 90])
+def test_a_transposed_detector_gives_the_same_object(rotation_deg):
+    still = scene(**DEFOCUSED)
+    turned = scene(**DEFOCUSED, rotation_deg=rotation_deg)
+    batch = turned.batch()
+    batch = Batch(batch.frames.transpose(0, 2, 1), batch.scan_index, batch.coordinates)
+    model = IterativePtychography(turned.experiment(transposed=True), iterations=12)
+    result = model.partial_fit(batch).converge().result_
+    assert correlation(*scanned(result, still)) > 0.95
+
+
+def test_what_is_learnt_of_the_scan_later_gives_what_knowing_it_would_have():
+    view = scene(**DEFOCUSED, rotation_deg=90)
+    known = IterativePtychography(view.experiment(), iterations=3)
+    known.partial_fit(view.batch()).converge()
+    learnt = IterativePtychography(view.experiment(scan_rotation_deg="auto"), iterations=3)
+    learnt.partial_fit(view.batch()).align(view.experiment(), view.positions_m).converge()
+    for key in ("object", "probe", "positions_m"):
+        assert np.array_equal(learnt.result_[key].value, known.result_[key].value)
+    with pytest.raises(ValueError, match="positions must be"):
+        learnt.align(view.experiment(), view.positions_m[:3])
+
+
 def test_xrays_need_positions_in_pixels_and_a_probe_only():
     probe = aberrated_probe((64, 64), WAVELENGTH_M, (6e-4, 6e-4), 0.01, 60e-9)
     rng = np.random.default_rng(0)
