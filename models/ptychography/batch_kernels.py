@@ -8,10 +8,15 @@ from rocket_fft import c2c
 
 from .engine_kernels import constrain, exit_waves, revise
 
-_FAST = {"contract", "nsz", "arcp", "reassoc"}
+_HOW = {
+    "nogil": True,
+    "cache": True,
+    "fastmath": {"contract", "nsz", "arcp", "reassoc"},
+    "error_model": "numpy",
+}
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@njit(**_HOW)
 def gather(obj, probe, waves, obj_sum, obj_weight, probe_sum, probe_weight):
     """Add a frame's waves to the sums from which object and probe are made.
 
@@ -45,7 +50,7 @@ def gather(obj, probe, waves, obj_sum, obj_weight, probe_sum, probe_weight):
             probe_weight[y, x] += obj[y, x].real * obj[y, x].real + obj[y, x].imag * obj[y, x].imag
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@njit(**_HOW)
 def directions(
     obj, probe, counts, good, background, floor, poisson, order, corners, changes,
     obj_sum, obj_weight, probe_sum, probe_weight,
@@ -90,7 +95,7 @@ def directions(
     return misfit
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@njit(**_HOW)
 def step_sizes(obj, probe, obj_way, probe_way, order, corners, changes, sizes):
     """Fill `sizes` (k, 2) float64 with each frame's best steps along the two ways.
 
@@ -132,7 +137,7 @@ def step_sizes(obj, probe, obj_way, probe_way, order, corners, changes, sizes):
             sizes[k, 1] = 0.0
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@njit(**_HOW)
 def reflect(
     obj, probe, counts, good, background, order, corners, waves,
     obj_sum, obj_weight, probe_sum, probe_weight,
