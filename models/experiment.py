@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 
 from .physics import wavelength_m
+from .trajectories import Multipass, TrajectoryError, from_dict
 
 _HOW = {
     "wavelength_m": ("radiation and energy_kev", "--set radiation=electron --set energy_kev=80"),
@@ -27,6 +29,7 @@ _HOW = {
     "step": ("trajectory.step", "scan with a plan that states its step"),
     "probe": ("probe_file", "--set probe_file=probe.npy, complex of shape (modes, h, w)"),
 }
+_AUTO = ("scan_rotation_deg", "defocus_nm")
 _SCALE = {"nm": ("m", 1e-9), "px": ("px", 1.0)}
 
 
@@ -49,7 +52,9 @@ class Experiment:
     angular_sampling_rad : (y, x) or None, rad per detector pixel
     semi_convergence_angle_rad : float or None, rad
     defocus_m : float, m
-        Positive is underfocus, C10 = -defocus.
+        Positive is underfocus, C10 = -defocus; 0 where unknown.
+    defocus_stated : bool
+        Whether the run states it; "auto" is not a statement.
     scan_rotation_rad : float, rad
         Angle from the detector's +x axis to the scan's, positive towards +y; 0 where unknown.
     scan_rotation_stated : bool
@@ -66,6 +71,8 @@ class Experiment:
         "raster" and "serpentine" place a frame by its scan index; others by its position.
     step : float or None
     n_points : int or None
+    passes : (n_points,) int64 or None
+        Pass of each scan index, where the scan has several.
     probe : (modes, h, w) complex64 or None
         Initial illumination, centre at ``[h // 2, w // 2]``.
     """
@@ -76,6 +83,7 @@ class Experiment:
     angular_sampling_rad: tuple[float, float] | None = None
     semi_convergence_angle_rad: float | None = None
     defocus_m: float = 0.0
+    defocus_stated: bool = False
     scan_rotation_rad: float = 0.0
     scan_rotation_stated: bool = False
     transposed: bool | None = None
@@ -86,6 +94,7 @@ class Experiment:
     scan_order: str = "free"
     step: float | None = None
     n_points: int | None = None
+    passes: np.ndarray | None = field(default=None, repr=False)
     probe: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
@@ -110,16 +119,16 @@ class Experiment:
             raise ValueError(f'radiation must be "electron" or "xray", got {radiation!r}')
         if radiation and energy:
             known["wavelength_m"] = wavelength_m(radiation, energy)
-        rotation = None
-        if metadata.get("scan_rotation_deg") != "auto":
-            rotation = _number(metadata, "scan_rotation_deg", -3600, 3600)
+        rotation = _number(metadata, "scan_rotation_deg", -3600, 3600)
+        defocus = _number(metadata, "defocus_nm", -1e6, 1e6)
         angle = _number(metadata, "semi_convergence_angle_mrad", 0.001, 500)
         return cls(
             radiation=radiation,
             energy_kev=energy,
             angular_sampling_rad=_angular_sampling(metadata),
             semi_convergence_angle_rad=None if angle is None else angle * 1e-3,
-            defocus_m=(_number(metadata, "defocus_nm", -1e6, 1e6) or 0.0) * 1e-9,
+            defocus_m=(defocus or 0.0) * 1e-9,
+            defocus_stated=defocus is not None,
             scan_rotation_rad=math.radians(rotation or 0.0),
             scan_rotation_stated=rotation is not None,
             transposed=_flag(metadata, "transposed"),
@@ -168,7 +177,7 @@ class Experiment:
 
 def _number(metadata: Mapping[str, Any], name: str, low: float, high: float) -> float | None:
     value = metadata.get(name)
-    if value is None:
+    if value is None or (isinstance(value, str) and value == "auto" and name in _AUTO):
         return None
     try:
         number = float(value)
@@ -231,6 +240,10 @@ def _trajectory(trajectory: Mapping[str, Any]) -> dict[str, Any]:
     if grid is not None:
         ny, nx = (int(side) for side in grid)
         known["grid_shape"] = (ny, nx)
+    if trajectory.get("type") == Multipass.type and "passes" in trajectory:
+        with suppress(TrajectoryError):  # another program's trajectory of the same name
+            path = from_dict(trajectory)
+            known["passes"] = path.pass_index if isinstance(path, Multipass) else None
     return known
 
 

@@ -21,6 +21,7 @@ from .virtual_kernels import add_counts, add_numbers
 
 _SCALE = 1024.0
 _PATTERNS = 64
+_EXACT_DEG, _NEAR_DEG = 0.5, 5.0
 
 
 class MeanPattern:
@@ -125,14 +126,18 @@ def frame_of(
     if found.curl >= MAX_CURL:
         words = f"scan rotation unknown, taken as 0: {found.curl:.0%} of the deflection is curl"
         return Frame(0.0, known.transposed, (words,))
-    return Frame(math.radians(found.scan_rotation_deg), found.transposed, tuple(_said(found)))
+    degrees = found.scan_rotation_deg
+    # most that state no rotation have none
+    none = 0 < abs(degrees) <= min(max(_EXACT_DEG, 2 * found.sigma_deg), _NEAR_DEG)
+    rotation = 0.0 if none else math.radians(degrees)
+    return Frame(rotation, found.transposed, tuple(_said(found, none)))
 
 
-def _said(found: ScanFrame) -> list[str]:
+def _said(found: ScanFrame, none: bool) -> list[str]:
     words = [
-        f"estimated: scan_rotation_deg {found.scan_rotation_deg:.1f} +- {found.sigma_deg:.1f},"
-        f" transposed {str(found.transposed).lower()}, from the curl of the centre of mass; its"
-        f" sign from {found.sign_by}"
+        f"estimated: scan_rotation_deg {found.scan_rotation_deg:.1f} +- {found.sigma_deg:.1f}"
+        f"{' and so taken as 0' if none else ''}, transposed {str(found.transposed).lower()},"
+        f" from the curl of the centre of mass; its sign from {found.sign_by}"
     ]
     if found.sign_by == "nothing":
         words.append("the sign of idpc is not known: the rotation may be 180 degrees off")

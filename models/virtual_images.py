@@ -204,6 +204,11 @@ class VirtualImages:
         result["flags"] = Quantity(flags, "", ("flag",))
         return result
 
+    def signals(self) -> dict[str, np.ndarray]:
+        """Return what each detector has counted a frame (n,), in order of scan index."""
+        sums = self._sorted()["sums"] if self._rows else np.zeros((0, len(self._names)))
+        return {name: sums[:, column] for column, name in enumerate(self._names)}
+
     def _pictures(
         self,
         result: dict[str, Quantity],

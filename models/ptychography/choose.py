@@ -7,6 +7,8 @@ from typing import Any, Self
 
 from ..base import Batch, Quantity
 from ..experiment import Experiment
+from .alignment import Alignment
+from .centring import Centring
 from .iterative import IterativePtychography
 from .single_sideband import SingleSideband
 from .solve import METHODS as ENGINES
@@ -18,7 +20,18 @@ _ITERATIVE = (
     "rpie_alpha",
     "likelihood",
     "probe_modes",
+    "object_modes",
+    "source_size_nm",
     "update_probe",
+    "probe_aperture",
+    "probe_support",
+    "probe_power",
+    "background",
+    "slices",
+    "slice_thickness_nm",
+    "slice_regularisation",
+    "object_upsampling",
+    "detector_upsampling",
     "position_bound_px",
     "held_out",
     "frc",
@@ -35,10 +48,18 @@ class Ptychography:
     "auto" is rPIE for X-rays, for a given probe and for defocused electrons. For electrons in
     focus the live preview is single side band and `converge` runs rPIE over all frames.
 
+    What the run does not state of the electron microscope is found from the frames, and said: the
+    disk gives zero frequency, and the camera's scale or the convergence angle (`Centring`); the
+    centre of mass gives rotation and transposition, and passes or revisits the drift
+    (`Alignment`). The preview follows as they become known; the final reconstruction starts anew
+    with all of it.
+
     Parameters
     ----------
     experiment : Experiment
     method : {"auto", "single_sideband", "rpie", "epie", "lsqml", "dm"}
+    drift : {"auto", "off"}
+        Whether positions follow a drift that the frames show.
     **settings
         Of `SingleSideband` and of `IterativePtychography`, as `SETTINGS` lists them.
 
@@ -48,21 +69,37 @@ class Ptychography:
         When the method or a setting is unknown; the message lists what there is.
     """
 
-    def __init__(self, experiment: Experiment, method: str = "auto", **settings: Any) -> None:
+    def __init__(
+        self, experiment: Experiment, method: str = "auto", drift: str = "auto", **settings: Any
+    ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         allowed = SETTINGS
         unknown = sorted(set(settings) - set(allowed))
         if unknown:
             raise ValueError(f"unknown setting {unknown[0]!r}; known are {', '.join(allowed)}")
-        self.experiment = experiment
         self.method = method
+        self.drift = drift
+        self._settings = settings
+        self.centring = Centring(experiment)
+        self.direct: SingleSideband | None = None
+        self.iterative: IterativePtychography | None = None
+        self._build(self.centring.foreseen())
+
+    def _build(self, experiment: Experiment) -> None:
+        settings, method = self._settings, self.method
+        self.experiment = experiment
+        self.alignment = Alignment(experiment, self.drift)
+        self._known, self._drift = experiment, None
+        self._notes: list[str] = []
+        self._doubts: list[str] = []
         direct = {k: v for k, v in settings.items() if k in (*_BOTH, *_DIRECT)}
         iterative = {k: v for k, v in settings.items() if k in (*_BOTH, *_ITERATIVE)}
         in_focus = method == "auto" and suits_single_sideband(experiment, iterative)
-        self.direct: SingleSideband | None = None
-        self.iterative: IterativePtychography | None = None
-        if method == "single_sideband" or in_focus:
+        # a preview at the wrong rotation shows nothing; the direct one can be turned later
+        turning = not experiment.scan_rotation_stated and can_single_sideband(experiment)
+        self.direct = self.iterative = None
+        if method == "single_sideband" or in_focus or turning:
             self.direct = SingleSideband(experiment, **direct)
         if method != "single_sideband":
             engine = "rpie" if method == "auto" else method
@@ -72,32 +109,78 @@ class Ptychography:
 
     def partial_fit(self, batch: Batch) -> Self:
         """Take in the next frames; see the method's own `partial_fit`."""
-        if self.direct is not None:
-            self.direct.partial_fit(batch)
-        if self.iterative is not None:
-            self.iterative.partial_fit(batch)
+        if len(batch):
+            self._feed(self.centring.take(batch))
         return self
+
+    def _feed(self, batches: list[Batch]) -> None:
+        if batches and self.experiment is not self.centring.experiment:
+            self._build(self.centring.experiment)
+        for batch in batches:
+            if self.direct is not None:
+                self.direct.partial_fit(batch)
+            if self.iterative is not None:
+                self.iterative.partial_fit(batch)
+            self.alignment.take(batch)
 
     def merge(self, other: Self) -> Self:
         """Take in what `other` has learnt from other frames."""
+        if other.centring.decided and not self.centring.decided:
+            self._feed(self.centring.adopt(other.centring))
+        if not other.centring.decided:
+            for batch in other.centring.held:
+                self.partial_fit(batch)
+            return self
         if self.direct is not None and other.direct is not None:
             self.direct.merge(other.direct)
         if self.iterative is not None and other.iterative is not None:
             self.iterative.merge(other.iterative)
+        self.alignment.merge(other.alignment)
         return self
 
     def converge(self) -> Self:
         """Run the final reconstruction; single side band alone is final as it is."""
-        if self.iterative is not None:
-            self.iterative.converge()
+        self._feed(self.centring.flush())
+        if self.iterative is None or not self.alignment.seen:
+            if self.iterative is not None:
+                self.iterative.converge()
+            return self
+        self._known, self._notes, self._doubts = self.alignment.frame()
+        positions, self._drift, said = self.alignment.positions()
+        self._notes = self._notes + said
+        if self._known is not self.experiment or self._drift is not None:
+            self.iterative.align(self._known, positions)
+        self.iterative.converge()
         return self
 
     @property
     def result_(self) -> dict[str, Quantity]:
-        """What is known so far; the keys of `results.shared_result`."""
-        if self.iterative is not None and (self.direct is None or self.iterative.converged_):
-            return self.iterative.result_
-        return {} if self.direct is None else self.direct.result_
+        """What is known so far: the keys of `results.shared_result`, and of the calibration.
+
+        ``scan_rotation_deg``, ``transposed``, ``defocus_nm``, ``angular_sampling_mrad`` and
+        ``semi_convergence_angle_mrad`` are what the result rests on, stated or found;
+        ``drift_m`` and ``drift_time_s`` where positions were moved; ``flags`` says what was
+        found, ``trust_reasons`` what is doubtful.
+        """
+        final = self.iterative is not None and (self.direct is None or self.iterative.converged_)
+        known, notes, doubts = self._known, self._notes, self._doubts
+        if self.iterative is not None and final:
+            result = self.iterative.result_
+        elif self.direct is not None and self.direct.n_frames:
+            known, notes, doubts = self.alignment.frame()
+            self.direct.set_optics(scan_rotation_rad=known.scan_rotation_rad)
+            result = self.direct.result_
+        else:
+            return {}
+        if not result:
+            return {}
+        reasons = [*result["trust_reasons"].value, *self.centring.reasons, *doubts]
+        return result | {
+            **self.alignment.quantities(known, self._drift),
+            "trust": Quantity(not reasons),
+            "trust_reasons": Quantity(reasons, "", ("reason",)),
+            "flags": Quantity([*self.centring.notes, *notes], "", ("flag",)),
+        }
 
 
 def suits_single_sideband(
@@ -108,14 +191,20 @@ def suits_single_sideband(
     Focus is within ``wavelength / (2 angle^2)``, where the phase at the aperture's edge is pi/2.
     """
     angle, wavelength = experiment.semi_convergence_angle_rad, experiment.wavelength_m
-    known = (
-        experiment.radiation == "electron"
-        and experiment.units == "m"
-        and experiment.probe is None
-        and experiment.angular_sampling_rad is not None
-        and (experiment.step is not None or experiment.extent is not None)
-    )
-    if not known or angle is None or wavelength is None:
+    if not can_single_sideband(experiment) or angle is None or wavelength is None:
         return False
     defocus = -(settings or {}).get("aberrations", {}).get("C10", -experiment.defocus_m)
     return abs(defocus) <= wavelength / (2 * angle**2)
+
+
+def can_single_sideband(experiment: Experiment) -> bool:
+    """Return whether all is known that direct ptychography of electrons needs."""
+    return (
+        experiment.radiation == "electron"
+        and experiment.units == "m"
+        and experiment.probe is None
+        and experiment.wavelength_m is not None
+        and experiment.semi_convergence_angle_rad is not None
+        and experiment.angular_sampling_rad is not None
+        and (experiment.step is not None or experiment.extent is not None)
+    )

@@ -1,0 +1,188 @@
+"""Where the beam was on the specimen, as far as the frames tell what the run does not state.
+
+Rotation and transposition come from the curl of the centre of mass, drift from places that were
+visited more than once. All of it is found from all frames when it is asked for, so that batching
+cannot change it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from ..base import Batch, Quantity
+from ..drift import MIN_FRAMES, Drift, find_drift
+from ..experiment import Experiment
+from ..virtual_images import VirtualImages
+from .geometry import batch_positions, median_spacing
+
+DRIFT = ("auto", "off")
+_SURVEYED = ("uint8", "uint16", "uint32", "int32", "float32")
+_STRETCH_FRAMES = 256
+_SURE = 3.0
+_FINE = 0.5
+
+
+class Alignment:
+    """Gather what tells a scan's frame and its drift.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    drift : {"auto", "off"}
+        "auto" moves positions where a scan of several passes, or of free positions, shows a drift
+        of more than 3 standard errors.
+
+    Raises
+    ------
+    ValueError
+        When `drift` is neither.
+    """
+
+    def __init__(self, experiment: Experiment, drift: str = "auto") -> None:
+        if drift not in DRIFT:
+            raise ValueError(f"drift must be one of {', '.join(DRIFT)}, got {drift!r}")
+        self.experiment = experiment
+        self.drift = drift
+        electrons = experiment.radiation == "electron"
+        self._survey = VirtualImages(experiment) if electrons else None
+        self._index: list[np.ndarray] = []
+        self._positions: list[np.ndarray] = []
+        self._time: list[np.ndarray] = []
+
+    @property
+    def seen(self) -> bool:
+        """Whether frames have been asked; those of electrons are."""
+        return bool(self._index)
+
+    def take(self, batch: Batch) -> None:
+        """Take in a centred batch."""
+        if self._survey is None:
+            return
+        frames = batch.frames
+        if frames.dtype.name not in _SURVEYED:
+            frames = frames.astype(np.float32)
+        self._survey.partial_fit(
+            Batch(frames, batch.scan_index, batch.coordinates, batch.corrections)
+        )
+        self._index.append(np.array(batch.scan_index, np.int64))
+        self._positions.append(batch_positions(batch, self.experiment.units).copy())
+        time = batch.coordinates.get("time_s", batch.scan_index)
+        self._time.append(np.array(time, np.float64))
+
+    def merge(self, other: Self) -> None:
+        """Take in what `other` has seen."""
+        if self._survey is None or other._survey is None:
+            return
+        self._survey.merge(other._survey)
+        self._index += other._index
+        self._positions += other._positions
+        self._time += other._time
+
+    def frame(self) -> tuple[Experiment, list[str], list[str]]:
+        """Return the experiment in its scan's frame, what was found, and what is doubtful."""
+        experiment = self.experiment
+        found = {} if self._survey is None else self._survey.result_
+        if "scan_rotation_deg" not in found:
+            return experiment, [], []
+        known = experiment
+        if not experiment.scan_rotation_stated:
+            known = replace(
+                experiment,
+                scan_rotation_rad=math.radians(found["scan_rotation_deg"].value),
+                transposed=bool(found["transposed"].value),
+            )
+        said = [text for text in found["flags"].value if "rotation" in text]
+        notes = [text for text in said if text.startswith("estimated")]
+        return known, notes, [text for text in said if text not in notes]
+
+    def positions(self) -> tuple[np.ndarray, Drift | None, list[str]]:
+        """Return positions (n, 2) in order of scan index, less drift; the drift, what was found.
+
+        Without several visits to a place, or with "off", positions are those given.
+        """
+        index = np.concatenate(self._index)
+        order = np.argsort(index, kind="stable")
+        index, given = index[order], np.concatenate(self._positions)[order]
+        time = np.concatenate(self._time)[order]
+        drift = self._drift(index, given, time - time.min())
+        if drift is None:
+            return given, None, []
+        scale, unit = (1e9, "nm") if self.experiment.units == "m" else (1.0, "px")
+        far = np.ptp(drift.displacement, axis=0) * scale
+        sigma = float(np.median(drift.sigma)) * scale
+        note = (
+            f"drift: {far[0]:.3g}, {far[1]:.3g} {unit} (y, x) over the scan,"
+            f" +- {sigma:.2g}, from {len(drift.time_s)} parts of it; positions were moved"
+        )
+        return given + drift(time - time.min()), drift, [note]
+
+    def _drift(self, index: np.ndarray, given: np.ndarray, time: np.ndarray) -> Drift | None:
+        group = self._groups(index)
+        survey, experiment = self._survey, self.experiment
+        if self.drift == "off" or survey is None or group is None or len(index) < MIN_FRAMES:
+            return None
+        step = experiment.step or median_spacing(given)
+        blur = _blur_px(given, group, step)
+        best: Drift | None = None
+        for name, values in survey.signals().items():
+            if name == "com" or not np.ptp(values) > 0:
+                continue
+            try:
+                found = find_drift(
+                    values, given, time, group, pixel=step, blur_px=blur, units=experiment.units
+                )
+            except ValueError:
+                continue
+            if best is None or np.median(found.sigma) < np.median(best.sigma):
+                best = found
+        if best is None or not _believed(best, step):
+            return None
+        return best
+
+    def _groups(self, index: np.ndarray) -> Any:
+        """Return each frame's pass, or into how many stretches a scan of free positions is cut."""
+        experiment = self.experiment
+        if experiment.passes is not None:
+            inside = index < len(experiment.passes)
+            return np.where(inside, experiment.passes[np.where(inside, index, 0)], -1)
+        if experiment.scan_order in ("raster", "serpentine"):
+            return None
+        stretches = len(index) // _STRETCH_FRAMES
+        return stretches if stretches >= 4 else None
+
+    def quantities(self, known: Experiment, drift: Drift | None) -> dict[str, Quantity]:
+        """Return the calibration that a result rests on, for its provenance."""
+        out = {
+            "scan_rotation_deg": Quantity(math.degrees(known.scan_rotation_rad), "deg"),
+            "transposed": Quantity(bool(known.transposed)),
+        }
+        if known.radiation == "electron":
+            out["defocus_nm"] = Quantity(known.defocus_m * 1e9, "nm")
+        if known.angular_sampling_rad is not None:
+            sampling = np.array(known.angular_sampling_rad) * 1e3
+            out["angular_sampling_mrad"] = Quantity(sampling, "mrad", ("yx",))
+        if known.semi_convergence_angle_rad is not None:
+            angle = known.semi_convergence_angle_rad * 1e3
+            out["semi_convergence_angle_mrad"] = Quantity(angle, "mrad")
+        if drift is not None:
+            out[f"drift_{drift.units}"] = Quantity(drift.displacement, drift.units, ("part", "yx"))
+            out["drift_time_s"] = Quantity(drift.time_s, "s", ("part",))
+        return out
+
+
+def _blur_px(given: np.ndarray, group: np.ndarray | int, step: float) -> float:
+    """Return how far a part's picture must be blurred to close the gaps between its points."""
+    part = given[group == np.unique(group)[0]] if isinstance(group, np.ndarray) else given
+    share = 1.0 if isinstance(group, np.ndarray) else math.sqrt(group)
+    return float(np.clip(0.6 * share * median_spacing(part) / step, 0.7, 6))
+
+
+def _believed(drift: Drift, step: float) -> bool:
+    """Whether the drift is larger than its error, and that error smaller than half a step."""
+    sigma = float(np.median(drift.sigma))
+    spread = float(np.abs(drift.displacement - drift.displacement.mean(axis=0)).max())
+    return bool(np.isfinite(sigma) and sigma < _FINE * step and spread > _SURE * sigma)

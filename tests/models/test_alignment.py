@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+
+from flyback.models.base import Batch
+from flyback.models.experiment import Experiment
+from flyback.models.ptychography.alignment import Alignment
+from flyback.models.ptychography.choose import Ptychography
+from flyback.models.ptychography.forward import simulate_frames
+from flyback.models.ptychography.probe import aberrated_probe
+from flyback.models.trajectories import Archimedean, Fermat, Multipass, Random
+from flyback.tests.models.scenes import (
+    ALPHA_RAD,
+    PIXEL_M,
+    WAVELENGTH_M,
+    atoms,
+    correlation,
+    sampled,
+    scene,
+)
+
+STEP_NM = PIXEL_M * 1e9
+FIELD = {"fov": 40 * STEP_NM, "step": STEP_NM}
+
+
+def drifting(path, total_px, dose=1e4, box=64):
+    """Frames of a scan over a specimen that moves evenly; what a run would say of them."""
+    sampling = WAVELENGTH_M / (box * PIXEL_M)
+    probe = aberrated_probe((box, box), WAVELENGTH_M, (sampling, sampling), ALPHA_RAD)
+    margin = box // 2 + 12
+    pixels = path.positions / STEP_NM
+    origin = pixels.min(axis=0) - margin
+    time = np.arange(len(pixels)) / len(pixels)
+    true = pixels - origin + (time[:, None] - 0.5) * np.array(total_px)
+    side = int(true.max()) + margin
+    phase = atoms((side, side), 0.3)
+    obj = np.exp(1j * phase).astype(np.complex64)
+    frames = simulate_frames(obj, probe, true, dose, seed=1)
+    metadata = {
+        "radiation": "electron",
+        "energy_kev": 200.0,
+        "semi_convergence_angle_mrad": ALPHA_RAD * 1e3,
+        "angular_sampling_mrad": sampling * 1e3,
+        "defocus_nm": 0.0,
+        "scan_rotation_deg": 0.0,
+        "transposed": False,
+        "trajectory": path.to_dict(),
+    }
+    coordinates = {"positions_m": path.positions * 1e-9, "time_s": time}
+    batch = Batch(frames, np.arange(len(frames)), coordinates)
+    return batch, Experiment.from_metadata(metadata), phase, origin * PIXEL_M
+
+
+def quality(result, phase, origin_m):
+    """Correlation with the truth within the scanned field."""
+    origin, pixel = result["object_origin_m"].value - origin_m, result["object_pixel_m"].value
+    ours = result["object_phase"].value
+    truth = sampled(phase, origin, pixel, ours.shape)
+    places = result["positions_m"].value - origin_m
+    low, high = places.min(axis=0), places.max(axis=0)
+    a, b = (np.rint((low * w + high * (1 - w) - origin) / pixel).astype(int) for w in (0.85, 0.15))
+    window = np.s_[a[0] : b[0], a[1] : b[1]]
+    return correlation(ours[window], truth[window])
+
+
+def run(batch, experiment, size=256, **settings):
+    model = Ptychography(experiment, **{"iterations": 8} | settings)
+    for first in range(0, len(batch), size):
+        model.partial_fit(batch[slice(first, first + size)])
+    return model.converge()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("rotation_deg", [0, 90, 180])
+def test_rotation_and_transposition_that_are_not_stated_are_found(rotation_deg, transposed):
+    view = scene(n=32, rotation_deg=rotation_deg)
+    frames = view.frames.transpose(0, 2, 1) if transposed else view.frames
+    batch = view.batch()
+    batch = Batch(np.ascontiguousarray(frames), batch.scan_index, batch.coordinates)
+    model = run(batch, view.experiment(scan_rotation_deg="auto"))
+    result = model.result_
+    turn = (result["scan_rotation_deg"].value - rotation_deg + 180) % 360 - 180
+    assert abs(turn) < 2
+    assert result["transposed"].value is transposed
+    assert result["flags"].value[0].startswith("estimated: scan_rotation_deg")
+    assert result["trust"].value
+    origin, pixel = result["object_origin_m"].value, result["object_pixel_m"].value
+    ours = result["object_phase"].value
+    truth = sampled(view.phase, origin, pixel, ours.shape)
+    middle = np.s_[ours.shape[0] // 2 - 14 : ours.shape[0] // 2 + 14]
+    assert correlation(ours[middle, middle], truth[middle, middle]) > 0.93
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        Multipass(**FIELD, passes=4, order="interleaved"),
+        Random(**FIELD),
+    ],
+    ids=lambda path: path.type,
+)
+def test_positions_follow_a_drift(path):
+    batch, experiment, phase, origin = drifting(path, (6, -4))
+    still = quality(run(batch, experiment, drift="off").result_, phase, origin)
+    model = run(batch, experiment)
+    result = model.result_
+    assert quality(result, phase, origin) > max(0.85, still + 0.1)
+    assert result["flags"].value[0].startswith("drift: ")
+    spread = np.ptp(result["drift_m"].value, axis=0) / PIXEL_M
+    assert np.all(spread > 0.6 * np.array([6, 4]))
+    assert np.all(spread < 1.3 * np.array([6, 4]))
+    assert len(result["drift_time_s"].value) == len(result["drift_m"].value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [Multipass(**FIELD, passes=4, order="interleaved"), Fermat(**FIELD), Archimedean(**FIELD)],
+    ids=lambda path: path.type,
+)
+def test_where_nothing_drifts_nothing_moves(path):
+    batch, experiment, _, _ = drifting(path, (0, 0), dose=1e3)
+    result = run(batch, experiment, iterations=1).result_
+    assert "drift_m" not in result
+    assert np.array_equal(result["positions_m"].value, batch.coordinates["positions_m"])
+
+
+def test_the_order_of_batches_and_merging_change_nothing():
+    batch, experiment, _, _ = drifting(Multipass(**FIELD, passes=4, order="interleaved"), (6, -4))
+    whole = run(batch, experiment, iterations=2).result_
+    one, other = Ptychography(experiment, iterations=2), Ptychography(experiment, iterations=2)
+    other.partial_fit(batch[slice(800, None)])
+    one.partial_fit(batch[slice(0, 800)]).merge(other).converge()
+    assert np.array_equal(one.result_["drift_m"].value, whole["drift_m"].value)
+    assert np.array_equal(one.result_["object"].value, whole["object"].value)
+    # a model that has not decided yet takes over, and hands on
+    early, late = Ptychography(experiment, iterations=2), Ptychography(experiment, iterations=2)
+    early.partial_fit(batch[slice(0, 20)])
+    late.partial_fit(batch[slice(20, None)])
+    early.merge(late).converge()
+    assert early.result_["n_frames"].value == len(batch)
+    tail = Ptychography(experiment, iterations=2).partial_fit(batch[slice(0, 20)])
+    late = Ptychography(experiment, iterations=2).partial_fit(batch[slice(20, None)])
+    assert late.merge(tail).converge().result_["n_frames"].value == len(batch)
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="drift must be one of auto, off, got 'yes'"):
+        Alignment(scene().experiment(), "yes")
+
+
+def test_a_stated_rotation_that_the_frames_speak_against_is_doubted():
+    view = scene(n=32, rotation_deg=90)
+    result = run(view.batch(), view.experiment(scan_rotation_deg=30.0), iterations=1).result_
+    assert result["scan_rotation_deg"].value == pytest.approx(30)
+    assert any(
+        "the stated scan_rotation_deg 30.0 leaves" in r for r in result["trust_reasons"].value
+    )
