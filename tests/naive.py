@@ -85,3 +85,76 @@ def engine_step(obj, probe, counts, good, corner, alpha, floor, poisson):
     step = 1 / ((1 - alpha) * power + alpha * power.max())
     obj[box] += step * (probe.conj() * change).sum(axis=0)
     return before.conj() * change, misfit
+
+
+def carried(wave, propagator):
+    """A wave after free flight to the next slice."""
+    return np.fft.ifft2(np.fft.fft2(wave) * propagator)
+
+
+def thick_exit_wave(slices, probe, propagator):
+    """What enters each slice (slices, modes, h, w), and what leaves the last (modes, h, w)."""
+    entering, wave = [], np.asarray(probe, complex)
+    for k, transmission in enumerate(slices):
+        wave = carried(wave, propagator) if k else wave
+        entering.append(wave)
+        wave = wave * transmission
+    return entering, wave
+
+
+def expected_thick_frames(slices, probe, positions_px, dose, propagator):
+    """As `expected_frames`, slice after slice."""
+    h, w = probe.shape
+    power = (np.abs(np.fft.fft2(probe)) ** 2).sum()
+    out = []
+    for position in positions_px:
+        whole = np.rint(position).astype(int)
+        y, x = whole - np.array([h // 2, w // 2])
+        here = moved(probe, position - whole)
+        wave = thick_exit_wave(slices[:, y : y + h, x : x + w], here, propagator)[1]
+        out.append(np.fft.fftshift(np.abs(np.fft.fft2(wave)) ** 2) * dose / power)
+    return np.array(out)
+
+
+def seen_by_pixels(intensity, split):
+    """Sums over sub-pixels: pixel j holds the frequencies v j - v // 2 and the v - 1 after."""
+    if split == 1:
+        return intensity
+    rolled = np.roll(intensity, (split // 2, split // 2), (0, 1))
+    h, w = (side // split for side in intensity.shape)
+    return rolled.reshape(h, split, w, split).sum(axis=(1, 3))
+
+
+def spread_to_sub_pixels(values, split):
+    """The inverse of `seen_by_pixels` for factors: each sub-pixel gets its pixel's."""
+    fine = np.kron(values, np.ones((split, split)))
+    return np.roll(fine, (-(split // 2), -(split // 2)), (0, 1))
+
+
+def thick_step(obj, probe, propagator, counts, good, corner, alpha, share, floor, poisson, split=1):
+    """One update of all states and slices in place; the probe's gradient and the misfit."""
+    h, w = probe.shape[1:]
+    box = np.s_[..., corner[0] : corner[0] + h, corner[1] : corner[1] + w]
+    patch = obj[box].copy()
+    each = [thick_exit_wave(state, probe, propagator) for state in patch]
+    far = [np.fft.fft2(leaving) for _, leaving in each]
+    modelled = seen_by_pixels(sum((np.abs(f) ** 2).sum(axis=0) for f in far), split)
+    if poisson:
+        factor = (1 + (counts + floor) / (modelled + floor)) / 2
+    else:
+        factor = np.sqrt(counts / modelled)
+    factor = spread_to_sub_pixels(np.where(good > 0, factor, 1), split)
+    misfit = ((np.sqrt(modelled + floor) - np.sqrt(counts + floor)) ** 2 * good).sum()
+    gradient = np.zeros(probe.shape, complex)
+    for k, (entering, leaving) in enumerate(each):
+        change = np.fft.ifft2(far[k] * factor) - leaving
+        for s in reversed(range(len(entering))):
+            power = (np.abs(entering[s]) ** 2).sum(axis=0)
+            step = share / ((1 - alpha) * power + alpha * power.max())
+            obj[k, s][box[1:]] += step * (entering[s].conj() * change).sum(axis=0)
+            change = patch[k, s].conj() * change
+            if s:
+                most = max((np.abs(patch[k, s]) ** 2).max(), 1)
+                change = carried(change / most, propagator.conj())
+        gradient += change
+    return gradient, misfit

@@ -1,8 +1,9 @@
-"""Far-field frames of a thin object: what a pixel detector would have counted.
+"""Far-field frames of an object: what a pixel detector would have counted.
 
 The exit wave of a frame is ``obj[box] * probe``, with the probe moved to the exact, sub-pixel
-position by a phase ramp on its spectrum. Its far field is the numpy forward transform with zero
-frequency moved to ``[h // 2, w // 2]``; probe modes add as intensities. Counts are Poisson
+position by a phase ramp on its spectrum; between the slices of a thick object it flies freely
+(Cowley & Moodie, Acta Cryst. 10, 609 (1957)). Its far field is the numpy forward transform with
+zero frequency moved to ``[h // 2, w // 2]``; probe modes add as intensities. Counts are Poisson
 numbers drawn from a generator seeded by (seed, index of the frame), so that a frame is the same
 however the scan was cut into calls.
 """
@@ -29,13 +30,14 @@ def simulate_frames(
     descan_px: np.ndarray | None = None,
     noise: bool = True,
     workers: int = 1,
+    propagator: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the frames that a scan over an object would give.
 
     Parameters
     ----------
-    obj : (H, W) complex64
-        Transmission of the object.
+    obj : (H, W) or (slices, H, W) complex64
+        Transmission of the object, or of its slices from where the beam comes in.
     probe : (modes, h, w) or (h, w) complex64
         Illumination, its centre at ``[h // 2, w // 2]``. Only its shape matters, not its scale.
     positions_px : (n, 2) float64, object pixels, yx
@@ -54,6 +56,8 @@ def simulate_frames(
         False gives the expected counts (rounded where `out` holds integers).
     workers : int
         Threads.
+    propagator : (h, w) complex64 or None
+        From one slice to the next, `propagation.fresnel`; needed where there are several.
 
     Returns
     -------
@@ -68,17 +72,26 @@ def simulate_frames(
     obj = np.ascontiguousarray(obj, np.complex64)
     probe = np.asarray(probe, np.complex64)
     probe = probe[None] if probe.ndim == 2 else probe
-    if obj.ndim != 2 or probe.ndim != 3:
+    slices = obj[None] if obj.ndim == 2 else obj
+    if slices.ndim != 3 or probe.ndim != 3:
         raise ValueError(
-            f"obj must be (H, W) and probe (modes, h, w), got {obj.shape} and {probe.shape}"
+            "obj must be (H, W) or (slices, H, W) and probe (modes, h, w),"
+            f" got {obj.shape} and {probe.shape}"
         )
+    box = probe.shape[1:]
+    flight = np.ones(box) if propagator is None and len(slices) == 1 else np.asarray(propagator)
+    if flight.shape != box:
+        raise ValueError(
+            f"propagator must be {box} like the probe's box where there are {len(slices)} slices,"
+            f" got {None if propagator is None else flight.shape}"
+        )
+    flight = np.ascontiguousarray(flight, np.complex64)
     positions = np.ascontiguousarray(positions_px, np.float64)
     if positions.ndim != 2 or positions.shape[1] != 2:
         raise ValueError(f"positions_px must be (n, 2) yx, got {positions.shape}")
     if not dose_e_per_frame >= 0:
         raise ValueError(f"dose_e_per_frame must be at least 0, got {dose_e_per_frame}")
-    box = probe.shape[1:]
-    corners, offsets = _corners(positions, box, obj.shape)
+    corners, offsets = _corners(positions, box, slices.shape[1:])
     shift = np.zeros_like(positions) if descan_px is None else np.array(descan_px, np.float64)
     if shift.shape != positions.shape:
         raise ValueError(f"descan_px must be {positions.shape} like positions, got {shift.shape}")
@@ -92,8 +105,9 @@ def simulate_frames(
 
     def run(start: int, stop: int) -> None:
         expose(
-            obj,
+            slices,
             spectrum,
+            flight,
             corners[start:stop],
             offsets[start:stop],
             shift[start:stop],

@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from rocket_fft import c2c
 
+from .propagation_kernels import carry
+
 _FAST = {"contract", "nsz", "arcp", "reassoc"}
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -125,14 +127,18 @@ def _add_intensity(wave, intensity):
 
 
 @njit(nogil=True, cache=True)
-def expose(obj, spectrum, corners, offsets, descan, seed, first, noise, ceiling, out):
+def expose(
+    obj, spectrum, propagator, corners, offsets, descan, seed, first, noise, ceiling, out
+):  # fmt: skip
     """Fill `out` with the frames of a scan.
 
     Parameters
     ----------
-    obj : (H, W) complex64
+    obj : (slices, H, W) complex64
     spectrum : (modes, h, w) complex64
         Transform of the probe, its summed intensity the mean counts of a frame.
+    propagator : (h, w) complex64
+        From one slice to the next, zero frequency at [0, 0]; not looked at for one slice.
     corners : (n, 2) int64
         Corner of the probe's box on the object.
     offsets : (n, 2) float64, pixels
@@ -166,7 +172,10 @@ def expose(obj, spectrum, corners, offsets, descan, seed, first, noise, ceiling,
         for m in range(modes):
             _times_ramps(spectrum[m], ramp_y, ramp_x, row, wave)
             c2c(wave, wave, axes, False, 1.0 / (h * w), 1)
-            _times(wave, obj[cy : cy + h, cx : cx + w], wave)
+            for s in range(obj.shape[0]):
+                if s > 0:
+                    carry(wave, propagator, False)
+                _times(wave, obj[s, cy : cy + h, cx : cx + w], wave)
             if tilted:
                 _times_ramps(wave, tilt_y, tilt_x, row, wave)
             c2c(wave, wave, axes, True, 1.0, 1)
@@ -197,10 +206,11 @@ def ceiling_of(dtype: np.dtype) -> float:
 
 def warm() -> None:
     """Compile the kernels for the usual types."""
-    obj, spectrum = np.ones((8, 8), np.complex64), np.ones((1, 4, 4), np.complex64)
+    obj, spectrum = np.ones((1, 8, 8), np.complex64), np.ones((1, 4, 4), np.complex64)
     corners, zero = np.zeros((1, 2), np.int64), np.zeros((1, 2))
     for dtype in (np.uint16, np.float32):
         out = np.zeros((1, 4, 4), dtype)
         expose(
-            obj, spectrum, corners, zero, zero, np.uint64(0), 0, True, ceiling_of(out.dtype), out
-        )
+            obj, spectrum, spectrum[0], corners, zero, zero, np.uint64(0), 0, True,
+            ceiling_of(out.dtype), out,
+        )  # fmt: skip

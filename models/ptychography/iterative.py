@@ -1,4 +1,4 @@
-"""Iterative ptychography at arbitrary, sub-pixel positions, with probe modes.
+"""Iterative ptychography at arbitrary, sub-pixel positions, of thin and of thick objects.
 
 While frames arrive, `partial_fit` runs a preview over the new frames and some recent ones.
 `converge` forgets the preview, starts again from the stated seed, an empty object and the initial
@@ -8,27 +8,31 @@ frames were batched, nor on the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-import scipy.fft
 
 from ..base import Batch, Quantity
 from ..experiment import Experiment
+from .constraints import constraints_for
 from .engine_kernels import totals
 from .geometry import Canvas
 from .measured import Measured
 from .merit import ring_correlation
 from .pie import Pie
-from .probe import initial_probe, more_modes, probe_diameter_px
+from .probe import probe_diameter_px
 from .problem import Problem
+from .propagation import fresnel
 from .results import iterative_result
-from .solve import METHODS, Plan, alphas_for, floor_for, solve
+from .sampling import Sampling
+from .settings import LIKELIHOODS, Settings
+from .solve import Plan, alphas_for, floor_for, solve
+from .start import first_probe, new_object, with_room
+from .thick import ThickPie, ThickProblem, projected
 
-LIKELIHOODS = ("poisson", "amplitude")
+__all__ = ["LIKELIHOODS", "IterativePtychography"]
 
 
 class IterativePtychography:
@@ -38,106 +42,50 @@ class IterativePtychography:
     ----------
     experiment : Experiment
         Electrons: wavelength, angular sampling and semi-convergence angle (or a probe) are
-        needed. X-rays with positions in pixels: nothing, though a probe helps much.
-    method : {"rpie", "epie", "lsqml", "dm"}
-        Previews are rPIE's (ePIE's) whatever the method. "dm" takes the amplitude likelihood.
-    iterations : int
-        Passes over all frames in `converge`, at most; see `solve.solve` for when it stops.
-    rpie_alpha : float or (first, last) or None
-        Regularisation between 0 (fast, fits the noise) and 1 (ePIE); two numbers are the first
-        and the last pass's, geometric in between; None chooses from the dose, `solve.alphas_for`.
-    likelihood : {"poisson", "amplitude"}
-        See `engine_kernels.constrain`: the amplitude's contrast is too low where counts are few.
-    probe_modes : int
-        1 to 4 mutually incoherent modes.
-    update_probe : bool
-    aberrations : mapping or None
-        Of the initial probe, as `probe.chi` takes them.
-    position_bound_px : float, object pixels
-        How far a position may be moved by rPIE and ePIE; 0 leaves positions as they are.
-    held_out : float
-        Fraction of frames, 0 to 0.5, that `converge` does not learn from and is measured on.
-    frc : bool
-        Whether `converge` also reconstructs odd and even frames apart, at twice the cost.
-    preview : bool
-        Whether `partial_fit` sweeps at all.
-    preview_recent : float
-        How many earlier frames a preview sweeps over, as a fraction of the new ones.
-    seed : int
-        Seed of the order of the frames.
-    workers : int
-        Threads; the result is the same with any number.
+        needed. X-rays with positions in pixels: nothing, though a probe helps much. Several
+        slices need wavelength and angular sampling.
+    **settings
+        As `settings.Settings` lists them.
 
     Raises
     ------
+    TypeError
+        When a setting is unknown.
     ValueError
-        When a setting is out of range.
+        When a setting is out of range or does not go with another.
     """
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        *,
-        method: str = "rpie",
-        iterations: int = 20,
-        rpie_alpha: float | tuple[float, float] | None = None,
-        likelihood: str = "poisson",
-        probe_modes: int = 1,
-        update_probe: bool = True,
-        aberrations: Mapping[str, float] | None = None,
-        position_bound_px: float = 0.0,
-        held_out: float = 0.0,
-        frc: bool = False,
-        preview: bool = True,
-        preview_recent: float = 0.5,
-        seed: int = 0,
-        workers: int = 2,
-    ) -> None:
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-        if likelihood not in LIKELIHOODS:
-            raise ValueError(f"likelihood must be one of {LIKELIHOODS}, got {likelihood!r}")
-        for name, value, low, high in (
-            ("iterations", iterations, 1, 100_000),
-            ("probe_modes", probe_modes, 1, 4),
-            ("position_bound_px", position_bound_px, 0, 16),
-            ("held_out", held_out, 0, 0.5),
-            ("workers", workers, 1, 256),
-            ("preview_recent", preview_recent, 0, 10),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
-        if position_bound_px and method not in ("rpie", "epie"):
-            raise ValueError(f"position_bound_px is for rpie and epie, method is {method!r}")
-        alphas = None
-        if rpie_alpha is not None:
-            first, last = np.broadcast_to(np.asarray(rpie_alpha, float), (2,)).tolist()
-            alphas = (first, last)
-            if not all(0 < alpha <= 1 for alpha in alphas):
-                raise ValueError(f"rpie_alpha must lie above 0 and up to 1, got {rpie_alpha}")
-        alphas = (1.0, 1.0) if method == "epie" else alphas
+    def __init__(self, experiment: Experiment, **settings: Any) -> None:
         self.experiment = experiment
-        self.method = method
-        self.plan = Plan(method, iterations, alphas, update_probe, position_bound_px)
-        self.poisson = likelihood == "poisson"
-        self.probe_modes = probe_modes
-        self.aberrations = dict(aberrations or {})
-        self.held_out = held_out
-        self.frc = frc
-        self.preview = preview
-        self.preview_recent = preview_recent
-        self.seed = seed
-        self.workers = workers
+        self.settings = given = Settings(**settings)
+        self.plan = Plan(
+            given.method, given.iterations, given.alphas, given.update_probe,
+            given.position_bound_px,
+        )  # fmt: skip
+        self.preview = given.preview
         self.measured = Measured(experiment)
-        self._preview_rng = np.random.default_rng(seed)
+        self._preview_rng = np.random.default_rng(given.seed)
         self.canvas_: Canvas | None = None
         self.obj_: np.ndarray | None = None
         self.probe_: np.ndarray | None = None
+        self.background_: np.ndarray | None = None
         self.errors_: list[float] = []
         self.fourier_error_ = self.held_out_error_ = float("nan")
         self.frc_ = np.full(1, np.nan)
         self.moves_px_: np.ndarray | None = None
         self.converged_ = self.settled_ = False
+
+    @property
+    def sampling(self) -> Sampling:
+        """How object and probe are sampled; known from the first frame on."""
+        shape, given = self.measured.shape, self.settings
+        assert shape is not None  # noqa: S101  (for the type checker)
+        return Sampling(shape, given.object_upsampling, given.detector_upsampling)
+
+    @property
+    def pixel_m(self) -> np.ndarray:
+        """Size of an object pixel yx, m; NaN where unknown."""
+        return self.measured.pixel_m / self.settings.object_upsampling
 
     @property
     def n_frames(self) -> int:
@@ -165,25 +113,28 @@ class IterativePtychography:
         self.converged_, self.moves_px_ = False, None
         if not self.preview:
             return self
+        given = self.settings
         counts, positions = self.measured.last()
-        recent = int(self.preview_recent * len(counts))
+        recent = int(given.preview_recent * len(counts))
         if recent and self.measured.batches > 1:
             old_counts, old_positions = self.measured.last(2)
             rows = np.sort(self._preview_rng.permutation(len(old_counts))[:recent])
             counts = np.concatenate([old_counts[rows], counts])
             positions = np.concatenate([old_positions[rows], positions])
-        self._extend_canvas(positions)
+        positions = positions * given.object_upsampling
+        self.canvas_, self.obj_ = with_room(
+            given, positions, self.sampling.box, self.canvas_, self.obj_
+        )
         frame_total, pixel_total = self._totals(counts)
         if self.probe_ is None:
             self.probe_ = self._first_probe(pixel_total / len(counts))
-        assert self.canvas_ is not None  # noqa: S101  (for the type checker)
-        assert self.obj_ is not None  # noqa: S101
         problem = self._problem(
-            counts, positions, frame_total, self.canvas_, self.obj_, self.probe_
+            self._padded(counts), positions, frame_total, self.canvas_, self.obj_, self.probe_
         )
         alpha = (self.plan.alphas or alphas_for(float(frame_total.mean())))[0]
+        engine = ThickPie if given.thick else Pie
         with self._threads() as problem.pool:
-            Pie(problem, self._preview_rng, self.plan.update_probe).run_pass(alpha)
+            engine(problem, self._preview_rng, self.plan.update_probe).run_pass(alpha)
             self.fourier_error_ = problem.fourier_error(problem.rows)
         self.obj_, self.probe_ = problem.obj, problem.probe
         return self
@@ -202,7 +153,10 @@ class IterativePtychography:
         if self.obj_ is None:
             self.probe_ = other.probe_
         if self.probe_ is not None:
-            self._extend_canvas(self.measured.all_positions())
+            positions = self.measured.all_positions() * self.settings.object_upsampling
+            self.canvas_, self.obj_ = with_room(
+                self.settings, positions, self.sampling.box, self.canvas_, self.obj_
+            )
         self.converged_, self.moves_px_ = False, None
         return self
 
@@ -243,26 +197,34 @@ class IterativePtychography:
         if not np.any(frame_total):
             raise ValueError("the frames hold no counts; check the beam, the dark and bad_pixels")
         learn, test = self._split(len(counts))
+        given, box = self.settings, self.sampling.box
+        positions = positions * given.object_upsampling
         margin = 2 + int(np.ceil(self.plan.position_bound_px))
-        canvas = Canvas.around(positions, counts.shape[1:], margin)
-        first = self._first_probe(pixel_total / len(counts))
+        canvas = Canvas.around(positions, box, margin)
+        mean = pixel_total / len(counts)
+        first = self._first_probe(mean)
+        counts = self._padded(counts)
+        between = constraints_for(
+            given, self.experiment, self.sampling, self.pixel_m, float(mean.sum()), canvas.shape
+        ).apply
 
         def attempt(rows: np.ndarray) -> tuple[Problem, tuple[list[float], bool]]:
-            obj = np.ones(canvas.shape, np.complex64)
+            obj = new_object(given, canvas.shape)
             problem = self._problem(counts, positions, frame_total, canvas, obj, first.copy(), rows)
             problem.pool = pool
-            return problem, solve(problem, self.plan, np.random.default_rng(self.seed))
+            return problem, solve(problem, self.plan, np.random.default_rng(given.seed), between)
 
         with self._threads() as pool:
             problem, (self.errors_, self.settled_) = attempt(learn)
             self.fourier_error_ = problem.fourier_error(learn)
             self.held_out_error_ = problem.fourier_error(test)
             self.frc_ = np.full(1, np.nan)
-            if self.frc and len(learn) > 1:
-                odd, even = (attempt(learn[k::2])[0].obj for k in range(2))
+            if given.frc and len(learn) > 1:
+                odd, even = (projected(attempt(learn[k::2])[0].obj) for k in range(2))
                 low, high = positions.min(axis=0), positions.max(axis=0)
                 self.frc_ = ring_correlation(odd, even, low - canvas.origin_px, high - low)
         self.canvas_, self.obj_, self.probe_ = canvas, problem.obj, problem.probe
+        self.background_ = problem.background
         self.moves_px_ = problem.positions + canvas.origin_px - positions
         self.converged_ = True
         return self
@@ -277,12 +239,13 @@ class IterativePtychography:
     # -- inside ------------------------------------------------------------------------------
 
     def _threads(self) -> ThreadPoolExecutor | nullcontext[None]:
-        return nullcontext() if self.workers == 1 else ThreadPoolExecutor(self.workers)
+        workers = self.settings.workers
+        return nullcontext() if workers == 1 else ThreadPoolExecutor(workers)
 
     def _split(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the frames to learn from and those held out, both in order."""
-        order = np.random.default_rng([self.seed, n]).permutation(n)
-        out = round(self.held_out * n)
+        order = np.random.default_rng([self.settings.seed, n]).permutation(n)
+        out = round(self.settings.held_out * n)
         return np.sort(order[out:]), np.sort(order[:out])
 
     def _problem(
@@ -295,41 +258,35 @@ class IterativePtychography:
         probe: np.ndarray,
         rows: np.ndarray | None = None,
     ) -> Problem:
-        rows = np.arange(len(counts)) if rows is None else rows
-        return Problem(
-            counts,
-            self.measured.good(),
-            positions - canvas.origin_px,
-            obj,
-            probe,
-            np.zeros(counts.shape[1:], np.float32),
-            floor_for(float(frame_total.mean())),
-            self.poisson,
-            rows,
-            probe_diameter_px(probe),
-            frame_total,
-        )
+        everything: dict[str, Any] = {
+            "counts": counts,
+            "good": self.sampling.padded(self.measured.good()),
+            "positions": positions - canvas.origin_px,
+            "obj": obj,
+            "probe": probe,
+            "background": np.zeros(counts.shape[1:], np.float32),
+            "floor": floor_for(float(frame_total.mean())),
+            "poisson": self.settings.likelihood == "poisson",
+            "rows": np.arange(len(counts)) if rows is None else rows,
+            "diameter_px": probe_diameter_px(probe),
+            "frame_total": frame_total,
+        }
+        if not self.settings.thick:
+            return Problem(**everything)
+        return ThickProblem(**everything, propagator=self._propagator())
 
-    def _extend_canvas(self, positions: np.ndarray) -> None:
-        """Make room for positions, keeping what has been reconstructed."""
-        corners = [positions.min(axis=0), positions.max(axis=0)]
-        shape = self.measured.shape
-        assert shape is not None  # noqa: S101  (for the type checker)
-        old = self.canvas_
-        if old is not None:
-            low = old.origin_px + np.array([shape[0] // 2, shape[1] // 2]) + 2
-            corners += [low, low + np.array(old.shape) - np.array(shape) - 4]
-        new = Canvas.around(np.array(corners), shape)
-        if old is not None and self.obj_ is not None:
-            if new.shape == old.shape and np.all(new.origin_px == old.origin_px):
-                return
-            obj = np.ones(new.shape, np.complex64)
-            y, x = (old.origin_px - new.origin_px).astype(int)
-            obj[y : y + old.shape[0], x : x + old.shape[1]] = self.obj_
-            self.obj_ = obj
-        else:
-            self.obj_ = np.ones(new.shape, np.complex64)
-        self.canvas_ = new
+    def _propagator(self) -> np.ndarray:
+        box = self.sampling.box
+        if self.settings.slices == 1:
+            return np.ones(box, np.complex64)
+        wavelength = self.experiment.need("wavelength_m")
+        self.experiment.need("angular_sampling_rad")
+        pixel = (float(self.pixel_m[0]), float(self.pixel_m[1]))
+        return fresnel(box, pixel, wavelength, self.settings.slice_thickness_nm * 1e-9)
+
+    def _padded(self, counts: np.ndarray) -> np.ndarray:
+        self.sampling.check(len(counts), counts.itemsize)
+        return self.sampling.padded(counts)
 
     def _totals(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the sums of counts over good pixels (n,) and over frames (h, w), float64."""
@@ -338,10 +295,4 @@ class IterativePtychography:
         return frame_total, pixel_total
 
     def _first_probe(self, mean: np.ndarray) -> np.ndarray:
-        shape = self.measured.shape
-        assert shape is not None  # noqa: S101  (for the type checker)
-        mean = scipy.fft.fftshift(mean)
-        probe = initial_probe(self.experiment, shape, mean, self.aberrations)
-        probe = more_modes(probe, self.probe_modes).astype(np.complex128)
-        power = (np.abs(probe) ** 2).sum() * probe[0].size
-        return (probe * np.sqrt(mean.sum() / power)).astype(np.complex64)
+        return first_probe(self.experiment, self.settings, self.sampling, mean, self.pixel_m)

@@ -6,7 +6,8 @@ import numpy as np
 import scipy.fft
 
 from .batch_kernels import directions, step_sizes
-from .problem import CLASSES, Problem, moved, orthogonal, ramp
+from .lsqml_kernels import moves_of
+from .problem import CLASSES, Problem, moved, orthogonal, ramp, slopes_of
 from .stripes import run
 
 BATCH = 64
@@ -33,14 +34,17 @@ class LeastSquares:
         self.problem = problem
         self.rng = rng
         self.update_probe = update_probe
+        self.moves = np.zeros((len(problem.positions), 2))
 
-    def run_pass(self, alpha: float) -> float:
+    def run_pass(self, alpha: float, *, refine: bool = False) -> float:
         """Go once over the frames; return the misfit, each batch taken just before its update.
 
         Parameters
         ----------
         alpha : float
             rPIE's regularisation; here steps are multiplied by ``1 / (1 + alpha)``.
+        refine : bool
+            Fill `moves` with what each position should be moved by, (n, 2) float64, pixels.
         """
         problem, rng = self.problem, self.rng
         corners, kinds = problem.places()
@@ -51,7 +55,8 @@ class LeastSquares:
             for start in range(0, len(members), BATCH):
                 probe = moved(spectrum, kind)
                 batch = members[start : start + BATCH]
-                error, way = self._step(probe, batch, corners, 1 / (1 + alpha))
+                slopes = slopes_of(spectrum, kind) if refine else None
+                error, way = self._step(probe, batch, corners, 1 / (1 + alpha), slopes)
                 misfit += error
                 if self.update_probe:
                     back = ramp(probe.shape[1:], kind).conj()
@@ -59,8 +64,17 @@ class LeastSquares:
         problem.probe = orthogonal(np.asarray(scipy.fft.ifft2(spectrum), np.complex64))
         return misfit
 
+    def move_to(self, positions: np.ndarray) -> None:
+        """Go on with other positions (n, 2), pixels of the object's array."""
+        self.problem.positions = positions
+
     def _step(
-        self, probe: np.ndarray, batch: np.ndarray, corners: np.ndarray, scale: float
+        self,
+        probe: np.ndarray,
+        batch: np.ndarray,
+        corners: np.ndarray,
+        scale: float,
+        slopes: np.ndarray | None,
     ) -> tuple[float, np.ndarray]:
         """Update the object from one mini-batch; return the misfit and the probe's update."""
         problem = self.problem
@@ -78,6 +92,8 @@ class LeastSquares:
                 problem.obj, probe, problem.counts, problem.good, problem.background,
                 np.float32(problem.floor), problem.poisson, part, corners, changes, *sums,
             )  # fmt: skip
+            if slopes is not None:
+                moves_of(problem.obj, slopes, part, corners, changes, self.moves)
             return part, changes, sums, error
 
         done = run(problem.pool, gathered, parts)

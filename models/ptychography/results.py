@@ -10,6 +10,7 @@ import scipy.ndimage
 from ..base import Quantity
 from .geometry import into_detector, into_scan, median_spacing
 from .probe import probe_diameter_px
+from .thick import states_of
 
 if TYPE_CHECKING:
     from .iterative import IterativePtychography
@@ -38,13 +39,14 @@ def shared_result(
     *,
     frc: np.ndarray | None = None,
     held_out_error: float = np.nan,
+    axis: str = "",
 ) -> dict[str, Quantity]:
     """Return the quantities of any reconstruction.
 
     Parameters
     ----------
     obj : (H, W) complex64
-        In the scan's frame of reference.
+        In the scan's frame of reference; `axis` names the axis before, where there is one.
     phase : (H, W) float32, rad
     pixel_m : (2,) float64, m
         Size of a pixel yx, NaN where unknown.
@@ -63,10 +65,14 @@ def shared_result(
         Fourier ring correlation of two independent halves; NaN where it was not asked for.
     held_out_error : float
         `fourier_error` of frames that were not learnt from.
+    axis : str
+        Of an object of several planes: "slice", from the side where the beam comes in, or
+        "object_mode".
     """
+    dims = (axis, "y", "x") if axis else ("y", "x")
     quantities = {
-        "object": Quantity(obj, "", ("y", "x")),
-        "object_phase": Quantity(phase, "rad", ("y", "x")),
+        "object": Quantity(obj, "", dims),
+        "object_phase": Quantity(phase, "rad", dims),
         "object_pixel_m": Quantity(pixel_m, "m", ("yx",)),
         f"object_origin_{units}": Quantity(origin, units, ("yx",)),
         f"positions_{units}": Quantity(positions, units, ("frame", "yx")),
@@ -90,19 +96,23 @@ def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
     ``fourier_error`` is ``sum (|model| - sqrt(counts))^2 / sum counts`` of the final object and
     probe over the frames learnt from after `converge`, else over those of the last preview. The
     object is turned into the scan's frame; its phase is relative to its mean where the beam has
-    been.
+    been, slice by slice. Of several object modes the phases are those of the strongest.
     """
-    obj, canvas = model.obj_, model.canvas_
-    assert obj is not None  # noqa: S101  (for the type checker)
+    canvas, probe = model.canvas_, model.probe_
+    assert model.obj_ is not None  # noqa: S101  (for the type checker)
     assert canvas is not None  # noqa: S101
-    experiment = model.experiment
-    pixel_m = model.measured.pixel_m
-    scale = np.ones(2) if experiment.units == "px" else pixel_m
+    assert probe is not None  # noqa: S101
+    experiment, settings, sampling = model.experiment, model.settings, model.sampling
+    pixel_m = model.pixel_m
+    scale = np.ones(2) / sampling.finer if experiment.units == "px" else pixel_m
     index, given = model.measured.given()
     frame = experiment.scan_rotation_rad, bool(experiment.transposed)
-    obj, origin = _into_scan_frame(obj, canvas.origin_px * scale, scale, *frame)
-    probe = model.probe_
-    assert probe is not None  # noqa: S101
+    corner = canvas.origin_px * scale
+    turned = [
+        _into_scan_frame(plane, corner, scale, *frame)
+        for plane in model.obj_.reshape(-1, *canvas.shape)
+    ]
+    obj, origin = np.array([plane for plane, _ in turned]), turned[0][1]
     reasons = []
     if model.plan.position_bound_px and model.moves_px_ is not None:
         moves, bound = model.moves_px_, model.plan.position_bound_px
@@ -112,10 +122,19 @@ def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
             reasons.append(
                 f"positions wandering: {far} of {len(moves)} came to the bound of {bound:g} px"
             )
-    lit = _lit(obj.shape, given, origin, scale, probe)
-    mean = obj[lit].mean() if lit.any() else obj.mean()
-    obj = (obj * np.exp(-1j * np.angle(mean))).astype(np.complex64)
-    return shared_result(
+    probe = probe * sampling.tilt().conj() if sampling.centre else probe
+    lit = _lit(obj.shape[1:], given, origin, scale, probe)
+    if settings.object_modes > 1:
+        obj = states_of(obj, lit)
+    for plane in obj:
+        mean = plane[lit].mean() if lit.any() else plane.mean()
+        plane *= np.exp(-1j * np.angle(mean))
+    axis = "slice" if settings.slices > 1 else "object_mode" if settings.object_modes > 1 else ""
+    seen = np.prod(obj[:, lit], axis=0)
+    if settings.object_modes > 1:
+        seen = np.sqrt((np.abs(obj[:, lit]) ** 2).sum(axis=0))
+    obj = obj if axis else obj[0]
+    quantities = shared_result(
         obj,
         np.angle(obj),
         pixel_m,
@@ -124,12 +143,19 @@ def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
         index,
         origin,
         experiment.units,
-        model.method,
+        settings.method,
         model.fourier_error_,
-        _reasons(model, given / scale, obj[lit], probe) + reasons,
+        _reasons(model, given / scale, seen, probe) + reasons,
         frc=model.frc_,
         held_out_error=model.held_out_error_,
+        axis=axis,
     )
+    if settings.slices > 1:
+        quantities["slice_thickness_m"] = Quantity(settings.slice_thickness_nm * 1e-9, "m")
+    if settings.background and model.background_ is not None:
+        background = np.fft.fftshift(sampling.measured(model.background_))
+        quantities["background"] = Quantity(background, "counts", ("y", "x"))
+    return quantities
 
 
 def _lit(
@@ -203,7 +229,7 @@ def _reasons(
             f"probe larger than the box: its diameter of {diameter:.0f} px is more than"
             f" {MAX_DIAMETER:.0%} of the box of {box} px; defocus less or sample finer in angle"
         )
-    if model.method == "dm":
+    if model.settings.method == "dm":
         reasons.append("contrast: the difference map leaves the phase too low; finish with rpie")
     if model.converged_:
         reasons += _scale_reasons(model, lit, probe)
@@ -214,6 +240,8 @@ def _scale_reasons(model: IterativePtychography, lit: np.ndarray, probe: np.ndar
     """Return what is odd about the scale of object and probe, which share one scale."""
     reasons = []
     counts = float(model.measured.mean_frame().sum())
+    if model.background_ is not None:
+        counts -= float(model.background_.sum())
     power = float((np.abs(probe) ** 2).sum(dtype=np.float64)) * probe[0].size
     mean = float(np.abs(lit).mean()) if lit.size else 1.0
     if not 1 / POWER <= power * mean**2 / max(counts, 1e-30) <= POWER:

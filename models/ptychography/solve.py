@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from .difference_map import DifferenceMap
 from .lsqml import LeastSquares
 from .pie import Pie
 from .problem import Problem
+from .thick import ThickPie, ThickProblem
 
 PATIENCE = 3
 STILL = 1e-3
@@ -33,7 +35,7 @@ class Plan:
         rPIE's regularisation, geometric in between; None asks `alphas_for`.
     update_probe : bool
     position_bound_px : float, object pixels
-        How far rPIE and ePIE may move a position along y and x; 0 leaves positions alone.
+        How far rPIE, ePIE and LSQ-ML may move a position along y and x; 0 leaves positions alone.
     """
 
     method: str = "rpie"
@@ -65,10 +67,16 @@ def floor_for(dose: float) -> float:
     return float(np.clip(6e4 / max(dose, 1e-9), 1.0, 2.0))
 
 
-def solve(problem: Problem, plan: Plan, rng: np.random.Generator) -> tuple[list[float], bool]:
+def solve(
+    problem: Problem,
+    plan: Plan,
+    rng: np.random.Generator,
+    between: Callable[[Problem, int], None] | None = None,
+) -> tuple[list[float], bool]:
     """Improve a problem's object and probe.
 
-    Returns the misfit of each pass over the counts, and whether it settled before the end.
+    Returns the misfit of each pass over the counts, and whether it settled before the end. After
+    each pass `between` is called with the problem and the number of passes done.
 
     Stops when the misfit, with both amplitudes offset by the floor, has fallen by less than
     0.1 % in 3 passes; two passes at the last regularisation then follow where the schedule had not
@@ -77,18 +85,25 @@ def solve(problem: Problem, plan: Plan, rng: np.random.Generator) -> tuple[list[
     measured = max(float(problem.frame_total[problem.rows].sum()), 1e-30)
     alphas = plan.alphas or alphas_for(measured / max(len(problem.rows), 1))
     schedule = np.geomspace(alphas[0], alphas[1], plan.iterations).tolist()
-    engine = ENGINES[plan.method](problem, rng, plan.update_probe)
+    kind = ThickPie if isinstance(problem, ThickProblem) else ENGINES[plan.method]
+    engine = kind(problem, rng, plan.update_probe)
     walk = _Walk(problem, plan.position_bound_px)
     errors: list[float] = []
     settled = False
     while len(errors) < len(schedule):
         alpha = schedule[len(errors)]
-        if isinstance(engine, Pie) and plan.position_bound_px and len(errors) >= MOVE_FROM:
+        if (
+            not isinstance(engine, DifferenceMap)
+            and plan.position_bound_px
+            and len(errors) >= MOVE_FROM
+        ):
             errors.append(engine.run_pass(alpha, refine=True) / measured)
             engine.move_to(walk.go(engine.moves))
         else:
             errors.append(engine.run_pass(alpha) / measured)
         done = len(errors)
+        if between is not None:
+            between(problem, done)
         if settled or done <= 2 * PATIENCE or plan.method == "dm" or plan.position_bound_px:
             continue
         settled = errors[-1] > (1 - STILL) * errors[-1 - PATIENCE]

@@ -218,7 +218,7 @@ def test_reasons_not_to_trust():
         ({"likelihood": "gauss"}, "likelihood must be one of"),
         ({"held_out": 0.6}, "held_out must lie between 0 and 0.5"),
         ({"position_bound_px": 20}, "position_bound_px must lie between 0 and 16"),
-        ({"position_bound_px": 1, "method": "dm"}, "position_bound_px is for rpie and epie"),
+        ({"position_bound_px": 1, "method": "dm"}, "position_bound_px is for rpie, epie and lsqml"),
         ({"workers": 0}, "workers must lie between 1 and 256"),
         ({"iterations": 0}, "iterations must lie"),
         ({"probe_modes": 5}, "probe_modes must lie between 1 and 4"),
