@@ -42,6 +42,12 @@ def block_length(start: Mapping[str, Any]) -> int:
     return min(LARGEST_BLOCK, 1 << int(np.log2(wanted)))
 
 
+def coil_lag(start: Mapping[str, Any]) -> float:
+    """Return the coils' time constant over the dwell, 0 where the run does not state both."""
+    lag_ms, dwell_ms = start.get("coil_time_constant_ms"), start.get("dwell_ms")
+    return float(lag_ms) / float(dwell_ms) if lag_ms and dwell_ms else 0.0
+
+
 class _Column:
     """The announced rows of one data key of the camera, over one or more resources."""
 
@@ -87,7 +93,7 @@ class FrameSource:
         self.frames_read = 0
         self.unplaced = 0
         self._assets = AssetReader()
-        self._positions = PositionTable(self._assets)
+        self._positions = PositionTable(self._assets, coil_lag(start))
         self._columns: dict[str, _Column] = {}
         self._descriptor_keys: dict[str, dict[str, Any]] = {}
         self._frames_key: str | None = None

@@ -24,7 +24,14 @@ METADATA_KEYS = (
     "dose_e_per_pattern",
     "probe_file",
     "dwell_ms",
+    "coil_time_constant_ms",
 )
+
+
+def with_lag(start: Mapping[str, Any], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the start document with another lag of the coils, where the settings state one."""
+    key = "coil_time_constant_ms"
+    return {**start, key: settings[key]} if key in settings else start
 
 
 def experiment_of(start: Mapping[str, Any], settings: Mapping[str, Any]) -> Experiment:

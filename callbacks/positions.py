@@ -1,4 +1,8 @@
-"""Where the beam was at each scan index: read-back where there is one, else commanded."""
+"""Where the beam was at each scan index: read-back where there is one, else commanded.
+
+Where only commands are known, and how slowly the coils follow them, the beam is taken to have
+been where first-order coils would have had it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..models.calibration import lagging
 from .assets import AssetReader
 
 METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "A": 1e-10}
@@ -14,10 +19,19 @@ INDEX, COMMANDED, READBACK = "_scan_index", "_commanded", "_readback"
 
 
 class PositionTable:
-    """Positions by scan index, from the coils' stream or from a step scan's events."""
+    """Positions by scan index, from the coils' stream or from a step scan's events.
 
-    def __init__(self, assets: AssetReader) -> None:
+    Parameters
+    ----------
+    assets : AssetReader
+    lag : float
+        The coils' time constant over the dwell; for coils that do not read back.
+    """
+
+    def __init__(self, assets: AssetReader, lag: float = 0.0) -> None:
         self._assets = assets
+        self._lag = lag
+        self._beam: np.ndarray | None = None
         self._device: str | None = None
         self._motors: tuple[str, str] | None = None
         self._units = "px"
@@ -63,8 +77,18 @@ class PositionTable:
                 self._pending[k][:1] = [(r, a + n, b)] if a + n < b else []
             index = rows[f"{self._device}{INDEX}"].astype(np.int64)
             commanded = rows[f"{self._device}{COMMANDED}"]
-            readback = rows.get(f"{self._device}{READBACK}", commanded)
-            self._put(index, np.where(np.isfinite(readback), readback, commanded))
+            readback = rows.get(f"{self._device}{READBACK}")
+            followed = self._followed(commanded) if readback is None else commanded
+            known = followed if readback is None else readback
+            self._put(index, np.where(np.isfinite(known), known, followed))
+
+    def _followed(self, commanded: np.ndarray) -> np.ndarray:
+        """Return where lagging coils had the beam during these points, (n, 2)."""
+        if not self._lag or not len(commanded):
+            return commanded
+        start = commanded[0] if self._beam is None else self._beam
+        means, self._beam = lagging(commanded, start, 1.0, self._lag)
+        return means
 
     def event(self, seq_num: int, data: Mapping[str, Any]) -> None:
         """Take the coordinates of a step scan's event."""

@@ -9,7 +9,7 @@ from ..models.base import Batch
 from ..models.pattern_sums import PatternSums
 from ..models.virtual_images import VirtualImages
 from .live import LiveCallback
-from .metadata import METADATA_KEYS, experiment_of
+from .metadata import METADATA_KEYS, experiment_of, with_lag
 from .publish import Publisher
 
 
@@ -49,7 +49,7 @@ def virtual_images(
             com_outer=com_outer,
         )
 
-    return LiveCallback(start, publisher, build)
+    return LiveCallback(with_lag(start, metadata), publisher, build)
 
 
 virtual_images.also_accepts = METADATA_KEYS  # type: ignore[attr-defined]

@@ -169,8 +169,8 @@ def fit_descan(centres_px: np.ndarray, positions: np.ndarray, units: str = "m") 
 
 def lagging(
     commanded: np.ndarray, start: np.ndarray, dwell_s: float, time_constant_s: float
-) -> np.ndarray:
-    """Return the mean position during each dwell of first-order coils.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean position during each dwell of first-order coils, and the last position.
 
     Parameters
     ----------
@@ -178,14 +178,19 @@ def lagging(
     start : (2,) float
         Where the beam was before the first point.
     dwell_s, time_constant_s : float, s
+
+    Returns
+    -------
+    means : (n, 2) float64
+    end : (2,) float64
     """
     if time_constant_s <= 0:
-        return np.array(commanded, float)
+        return np.array(commanded, float), np.array(commanded[-1], float)
     ratio = dwell_s / time_constant_s
     left = math.exp(-ratio)
     ends = np.asarray(scipy.signal.lfilter([1 - left], [1, -left], commanded - start, axis=0))
     before = np.concatenate([start[None], (ends + start)[:-1]])
-    return commanded + (before - commanded) * (1 - left) / ratio
+    return commanded + (before - commanded) * (1 - left) / ratio, ends[-1] + start
 
 
 def fit_lag(
@@ -223,7 +228,7 @@ def fit_lag(
 
     def left(log_tau: np.ndarray) -> np.ndarray:
         tau = dwell_s * math.exp(float(np.ravel(log_tau)[0]))
-        return (lagging(path, path[0], dwell_s, tau) - seen)[use].ravel()
+        return (lagging(path, path[0], dwell_s, tau)[0] - seen)[use].ravel()
 
     grid = np.linspace(math.log(1e-3), math.log(0.1 * len(path) + 1), 40)
     best = grid[int(np.argmin([float((left(g) ** 2).sum()) for g in grid]))]

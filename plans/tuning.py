@@ -8,7 +8,7 @@ startup file, binds it. The annotations here are objects, as in `scanning`.
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 import bluesky.plan_stubs as bps
@@ -158,20 +158,21 @@ def tune_coils(
 
 
 def found_into_start_wrapper(
-    plan: MsgGenerator[Any], found: Mapping[str, Any]
+    plan: MsgGenerator[Any], found: Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 ) -> MsgGenerator[Any]:
     """Put what tuning found into each run's start document; what the plan states, wins.
 
     Parameters
     ----------
     plan : generator of Msg
-    found : mapping
-        As a tuning plan returned it.
+    found : mapping, or callable () -> mapping
+        As a tuning plan returned it; a callable is asked at each run.
     """
 
     def insert(msg: Msg) -> Msg:
         if msg.command == "open_run":
-            return msg._replace(kwargs={**found, **msg.kwargs})
+            known = found() if callable(found) else found
+            return msg._replace(kwargs={**known, **msg.kwargs})
         return msg
 
     return (yield from bpp.msg_mutator(plan, insert))

@@ -31,11 +31,13 @@ from ..callbacks.offload import Offload
 from ..callbacks.plots import LiveWindow, Pictures
 from ..callbacks.progress import Progress
 from ..plans.preprocessors import column_into_start_wrapper
+from ..plans.tuning import found_into_start_wrapper
 from .archive import Archive
 from .compose import load_plans, make_analysis, make_devices
 from .metadata import PersistentMetadata
 from .registry import unknown
 from .schema import Profile, ProfileError, read_profile
+from .tuning import found_so_far, with_fits
 from .warming import warm_in_background
 
 LONGEST_END_S = 10.0
@@ -85,9 +87,11 @@ class Session:
         self.profile = profile
         self.archive = archive
         self.devices = {**make_devices(profile), **(devices or {})}
-        self.plans = SimpleNamespace(**load_plans(profile))
         self._metadata = PersistentMetadata(archive.layout.metadata)
+        self.plans = SimpleNamespace(**with_fits(load_plans(profile), archive, self._metadata))
         self.RE = RunEngine(self._metadata)  # type: ignore[arg-type]  any mutable mapping will do
+        # innermost: what was found by tuning has precedence over what the column states
+        self.RE.preprocessors.append(self._insert_found)
         self.sd = SupplementalData()
         self.RE.preprocessors.append(self.sd)
         extra = {"profile": profile.name, **profile.metadata, **(metadata or {})}
@@ -127,6 +131,9 @@ class Session:
         if progress:
             self.RE.subscribe(Progress())
         self._bec: Any = None
+
+    def _insert_found(self, plan: Any) -> Any:
+        return found_into_start_wrapper(plan, lambda: found_so_far(self._metadata))
 
     def _inject_metadata(self, plan: Any) -> Any:
         return inject_md_wrapper(plan, self._extra) if self._extra else plan

@@ -44,7 +44,15 @@ def cut(n: int, at) -> list[tuple[int, int]]:
 
 
 def fly_documents(
-    files, frames, positions, *, camera_cuts=(), coil_cuts=(), coils_first=False, **md
+    files,
+    frames,
+    positions,
+    *,
+    camera_cuts=(),
+    coil_cuts=(),
+    coils_first=False,
+    readback=True,
+    **md,
 ):
     """Return [(name, doc)] of a run; cuts say where announcements are divided."""
     run = compose_run(metadata={"plan_name": "raster", "num_points": len(positions), **md})
@@ -62,6 +70,8 @@ def fly_documents(
             "scan_coils_readback": key((2,), "<f8", "nm"),
         },
     }
+    if not readback:
+        del streams["scan_coils"]["scan_coils_readback"]
     data: dict[str, list] = {}
     for stream, keys in streams.items():
         device = "camera" if stream == "primary" else "coils"

@@ -50,6 +50,23 @@ def test_frames_meet_their_read_back_positions_in_metres(files):
     assert all("time_s" in b.coordinates for b in batches)
 
 
+@pytest.mark.parametrize("coils", [(), (1, 7, 40)])
+def test_coils_that_do_not_read_back_are_taken_to_lag_as_the_run_says(files, coils):
+    md = {"dwell_ms": 2.0, "coil_time_constant_ms": 0.5}
+    docs = fly_documents(files, FRAMES, POSITIONS, coil_cuts=coils, readback=False, **md)
+    batches = feed(FrameSource(docs[0][1]), docs)
+    positions = np.concatenate([b.coordinates["positions_m"] for b in batches])
+    beam, fine = POSITIONS[0].copy(), 4000
+    for seen, wanted in zip(positions * 1e9, POSITIONS, strict=True):
+        path = wanted + (beam - wanted) * np.exp(-np.arange(fine + 1)[:, None] / fine * 2.0 / 0.5)
+        beam = path[-1]
+        np.testing.assert_allclose(seen, (path[1:] + path[:-1]).mean(axis=0) / 2, atol=1e-6)
+    # what is read back needs no model
+    docs = fly_documents(files, FRAMES, POSITIONS, **md)
+    first = feed(FrameSource(docs[0][1]), docs)[0].coordinates["positions_m"]
+    np.testing.assert_allclose(first, (POSITIONS[: len(first)] + 0.25) * 1e-9)
+
+
 def test_a_dropped_frame_shifts_nothing(tmp_path):
     kept = np.delete(np.arange(N), [3, 40, 41])
     files = write_files(tmp_path, FRAMES[kept], kept, POSITIONS)
