@@ -79,7 +79,7 @@ def add_change(obj, copy, weight, change):
 
 
 @njit(**_HOW)
-def _factors(intensity, counts, good, scale, floor, poisson):
+def factors(intensity, counts, good, scale, floor, poisson):
     """Turn a line of modelled intensity (w,) into what its waves are multiplied by, in place."""
     one, half = np.float32(1), np.float32(0.5)
     if poisson:
@@ -90,6 +90,17 @@ def _factors(intensity, counts, good, scale, floor, poisson):
         for x in range(counts.shape[0]):
             ratio = np.sqrt(counts[x] / intensity[x])
             intensity[x] = scale * (one + good[x] * (ratio - one))
+
+
+@njit(**_HOW)
+def line_misfit(intensity, counts, good, offset):
+    """Return ``sum good (sqrt(I + offset) - sqrt(n + offset))^2`` of a line, all (w,) float32."""
+    total, two = np.float32(0), np.float32(2)
+    for x in range(counts.shape[0]):
+        a, b = intensity[x] + offset, counts[x] + offset
+        # with one root, and without cancellation
+        total += good[x] * ((a - b) * (a - b) / (a + b + two * np.sqrt(a * b)))
+    return total
 
 
 @njit(**_HOW)
@@ -120,7 +131,7 @@ def constrain(waves, counts, good, background, scale, floor, poisson, offset):
     h, w = counts.shape
     row = np.empty(w, np.float32)
     measured = np.empty(w, np.float32)
-    tiny, two = np.float32(1e-12), np.float32(2)
+    tiny = np.float32(1e-12)
     misfit = 0.0
     for y in range(h):
         for x in range(w):
@@ -130,13 +141,8 @@ def constrain(waves, counts, good, background, scale, floor, poisson, offset):
             for x in range(w):
                 z = waves[m, y, x]
                 row[x] += z.real * z.real + z.imag * z.imag
-        line = np.float32(0)
-        for x in range(w):
-            a, b = row[x] + offset, measured[x] + offset
-            # (sqrt a - sqrt b)^2 with one root, and without cancellation
-            line += good[y, x] * ((a - b) * (a - b) / (a + b + two * np.sqrt(a * b)))
-        misfit += line
-        _factors(row, measured, good[y], scale, floor, poisson)
+        misfit += line_misfit(row, measured, good[y], offset)
+        factors(row, measured, good[y], scale, floor, poisson)
         for m in range(waves.shape[0]):
             for x in range(w):
                 z = waves[m, y, x]
@@ -181,7 +187,7 @@ def revise(obj, probe, counts, good, background, floor, poisson, offset, waves):
 
 
 @njit(**_HOW)
-def _take(obj, y0, x0, patch):
+def take(obj, y0, x0, patch):
     """Fill `patch` (h, w) from obj: in one piece it is worked on twice as fast."""
     for y in range(np.uint64(patch.shape[0])):
         for x in range(np.uint64(patch.shape[1])):
@@ -193,10 +199,9 @@ def measure(obj, probe, counts, good, background, order, corners, errors):
     """Fill `errors` (n,) float64 with each frame's ``sum (sqrt(I) - sqrt(n))^2``; no update."""
     waves, patch = np.empty_like(probe), np.empty_like(probe[0])
     axes = np.array([0, 1])
-    h, w = good.shape
     one, nothing = np.float32(1), np.float32(0)
     for f in order:
-        _take(obj, np.uint64(corners[f, 0]), np.uint64(corners[f, 1]), patch)
+        take(obj, np.uint64(corners[f, 0]), np.uint64(corners[f, 1]), patch)
         exit_waves(patch, probe, waves)
         for m in range(probe.shape[0]):
             c2c(waves[m], waves[m], axes, True, 1.0, 1)
@@ -244,7 +249,7 @@ def sweep(
     misfit = 0.0
     for f in order:
         cy, cx = np.uint64(corners[f, 0]), np.uint64(corners[f, 1])
-        _take(obj, cy, cx, patch)
+        take(obj, cy, cx, patch)
         misfit += revise(
             patch, probe, counts[f], good, background, floor, poisson, floor, waves
         )  # fmt: skip
@@ -281,6 +286,15 @@ def move_of(obj, probe, slopes, waves, move):
 
 
 @njit(**_HOW)
+def brighten(patch, density):
+    """Add ``|patch|^2`` to `density`; both (h, w)."""
+    for y in range(np.uint64(patch.shape[0])):
+        for x in range(np.uint64(patch.shape[1])):
+            o = patch[y, x]
+            density[y, x] += o.real * o.real + o.imag * o.imag
+
+
+@njit(**_HOW)
 def _update(obj, y0, x0, before, probe, step, waves, gradient, density):
     """Update the object under the probe; gather what the probe's update needs.
 
@@ -299,21 +313,15 @@ def _update(obj, y0, x0, before, probe, step, waves, gradient, density):
                     g.real + o.real * real + o.imag * imag,
                     g.imag + o.real * imag - o.imag * real,
                 )
-    for y in range(h):
-        for x in range(w):
-            o = before[y, x]
-            density[y, x] += o.real * o.real + o.imag * o.imag
+    brighten(before, density)
     for m in range(np.uint64(probe.shape[0])):
         for y in range(h):
             for x in range(w):
-                p, d, o, s = probe[m, y, x], waves[m, y, x], before[y, x], step[y, x]
-                before[y, x] = complex(
+                p, d, o, s = probe[m, y, x], waves[m, y, x], obj[y0 + y, x0 + x], step[y, x]
+                obj[y0 + y, x0 + x] = complex(
                     o.real + s * (p.real * d.real + p.imag * d.imag),
                     o.imag + s * (p.real * d.imag - p.imag * d.real),
                 )
-    for y in range(h):
-        for x in range(w):
-            obj[y0 + y, x0 + x] = before[y, x]
 
 
 def warm() -> None:

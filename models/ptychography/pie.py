@@ -6,7 +6,8 @@ import numpy as np
 import scipy.fft
 
 from .engine_kernels import sweep
-from .problem import CLASSES, Problem, moved, orthogonal, ramp, slopes_of
+from .in_cache_kernels import sweep_in_cache
+from .problem import CLASSES, Problem, Scene, moved, orthogonal, ramp, slopes_of, transposed
 from .stripes import Seams, run
 
 
@@ -39,12 +40,15 @@ class Pie:
             Fill `moves` with what each position should be moved by, (n, 2) float64, pixels.
         """
         problem, rng = self.problem, self.rng
-        corners, kinds = problem.places()
-        spectrum = np.asarray(scipy.fft.fft2(problem.probe))
-        shape = problem.probe.shape[1:]
+        scene = problem.scene()
+        obj, spectrum, corners, tables = scene.obj, scene.spectrum, scene.corners, scene.tables
+        shape = spectrum.shape[1:]
+        moves = np.zeros_like(self.moves)
         misfit = 0.0
-        for kind in rng.permutation(CLASSES * CLASSES).tolist():
-            members = problem.members(kinds, kind)
+        for drawn in rng.permutation(CLASSES * CLASSES).tolist():
+            # the same order whether turned over or not
+            kind = drawn if tables is None else transposed(drawn)
+            members = problem.members(scene.kinds, kind)
             parts = [(stripe, rng.permutation(part)) for stripe, part in members]
             if not parts:
                 continue
@@ -52,7 +56,7 @@ class Pie:
             power = (np.abs(probe) ** 2).sum(axis=0)
             step = (1 / ((1 - alpha) * power + alpha * power.max())).astype(np.float32)
             slopes = slopes_of(spectrum, kind) if refine else np.zeros((0, *probe.shape), "c8")
-            seams = self._seams_of(corners)
+            seams = self._seams_of(scene)
 
             def work(
                 part: tuple[int, np.ndarray],
@@ -62,29 +66,36 @@ class Pie:
                 seams: Seams | None = seams,
             ) -> tuple:
                 stripe, order = part
-                obj, start = problem.obj, 0
+                copy, start = obj, 0
                 if seams is not None:
                     window = seams.windows[stripe]
-                    obj = problem.obj[window].copy()
+                    copy = obj[window].copy()
                     start = np.array([side.start for side in window])
                 gradient, density = np.zeros_like(probe), np.zeros(shape, np.float32)
-                error = sweep(
-                    obj, probe, slopes, step, problem.counts, problem.good, problem.background,
+                given = (
+                    copy, probe, slopes, step, problem.counts, problem.good, problem.background,
                     np.float32(problem.floor), problem.poisson, order, corners - start,
-                    gradient, density, self.moves,
+                    gradient, density, moves,
                 )  # fmt: skip
-                return stripe, obj, gradient, density, error
+                error = sweep(*given) if tables is None else sweep_in_cache(*given, *tables)
+                return stripe, copy, gradient, density, error
 
             done = run(problem.pool, work, parts)
             if seams is not None:
-                seams.join(problem.obj, [part[:2] for part in done])
+                seams.join(obj, [part[:2] for part in done])
             misfit += sum(part[4] for part in done)
             if self.update_probe:
                 gradient = sum((part[2] for part in done[1:]), done[0][2])
                 density = sum((part[3] for part in done[1:]), done[0][3])
                 gradient = gradient / max(float(np.max(density)), 1e-30)
                 spectrum += scipy.fft.fft2(gradient) * ramp(shape, kind).conj()
-        problem.probe = orthogonal(np.asarray(scipy.fft.ifft2(spectrum)))
+        probe = np.asarray(scipy.fft.ifft2(spectrum))
+        if tables is not None:  # turn everything over again
+            problem.obj[:] = obj.T
+            probe, moves = np.ascontiguousarray(probe.transpose(0, 2, 1)), moves[:, ::-1]
+        problem.probe = orthogonal(probe)
+        if refine:
+            self.moves = moves
         return misfit
 
     def move_to(self, positions: np.ndarray) -> None:
@@ -92,13 +103,13 @@ class Pie:
         self.problem.positions = positions
         self._seams = None
 
-    def _seams_of(self, corners: np.ndarray) -> Seams | None:
+    def _seams_of(self, scene: Scene) -> Seams | None:
         """Return how stripes join, None where there is one stripe alone; made once."""
         problem = self.problem
         stripes = problem.stripes[problem.rows]
         count = int(stripes.max(initial=0)) + 1
         if self._seams is None and count > 1:
-            power = (np.abs(problem.probe) ** 2).sum(axis=0)
+            power = (np.abs(moved(scene.spectrum, 0)) ** 2).sum(axis=0)
             parts = [problem.rows[stripes == stripe] for stripe in range(count)]
-            self._seams = Seams(problem.obj.shape, power, corners, parts)
+            self._seams = Seams(scene.obj.shape, power, scene.corners, parts)
         return self._seams

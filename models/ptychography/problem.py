@@ -9,14 +9,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import scipy.fft
 
 from .engine_kernels import measure
+from .in_cache_fft import Tables, suits, tables
+from .in_cache_kernels import measure_in_cache
 from .stripes import run, stripes_of
 
 CLASSES = 4
+Kind = TypeVar("Kind", int, np.ndarray)
+
+
+class Scene(NamedTuple):
+    """A problem as rPIE's kernels take it: turned over, (x, y), where `tables` is not None.
+
+    Parameters
+    ----------
+    obj : (H, W) or (W, H) complex64
+        A copy where it is turned over.
+    spectrum : (modes, h, w) or (modes, w, h) complex64
+        The probe's.
+    corners : (n, 2) int64
+    kinds : (n,) int64
+        Classes of sub-pixel shift.
+    tables : Tables or None
+        Of the transform that leaves far fields turned over; None where there is none of that size.
+    """
+
+    obj: np.ndarray
+    spectrum: np.ndarray
+    corners: np.ndarray
+    kinds: np.ndarray
+    tables: Tables | None
 
 
 @dataclass(eq=False)
@@ -73,6 +100,20 @@ class Problem:
         )
         return corners, (quarter[:, 0] % CLASSES) * CLASSES + quarter[:, 1] % CLASSES
 
+    def scene(self) -> Scene:
+        """Return what rPIE's kernels work on."""
+        corners, kinds = self.places()
+        if not suits(self.probe.shape):
+            return Scene(self.obj, np.asarray(scipy.fft.fft2(self.probe)), corners, kinds, None)
+        turned = np.ascontiguousarray(self.probe.transpose(0, 2, 1))
+        return Scene(
+            np.ascontiguousarray(self.obj.T),
+            np.asarray(scipy.fft.fft2(turned)),
+            np.ascontiguousarray(corners[:, ::-1]),
+            transposed(kinds),
+            tables(turned.shape[-1]),
+        )
+
     def members(self, kinds: np.ndarray, kind: int) -> list[tuple[int, np.ndarray]]:
         """Return the frames to learn from of one class, for each stripe that has any."""
         chosen = self.rows[kinds[self.rows] == kind]
@@ -88,18 +129,21 @@ class Problem:
 
     def misfits(self, rows: np.ndarray) -> np.ndarray:
         """Return ``sum (sqrt(I) - sqrt(n))^2`` of each frame of rows, (k,) float64."""
-        corners, kinds = self.places()
-        spectrum = np.asarray(scipy.fft.fft2(self.probe))
+        scene = self.scene()
         errors = np.zeros(len(self.positions))
 
         def work(share: tuple[int, np.ndarray]) -> None:
             kind, order = share
-            probe = moved(spectrum, kind)
-            measure(
-                self.obj, probe, self.counts, self.good, self.background, order, corners, errors
+            given = (
+                scene.obj, moved(scene.spectrum, kind), self.counts, self.good, self.background,
+                order, scene.corners, errors,
             )  # fmt: skip
+            if scene.tables is None:
+                measure(*given)
+            else:
+                measure_in_cache(*given, *scene.tables)
 
-        run(self.pool, work, list(self.shares(kinds, rows)))
+        run(self.pool, work, list(self.shares(scene.kinds, rows)))
         return errors[rows]
 
     def fourier_error(self, rows: np.ndarray) -> float:
@@ -107,6 +151,11 @@ class Problem:
         if not len(rows):
             return float("nan")
         return float(self.misfits(rows).sum()) / max(float(self.frame_total[rows].sum()), 1e-30)
+
+
+def transposed(kind: Kind) -> Kind:
+    """Return the class that a class is where arrays are turned over."""
+    return kind % CLASSES * CLASSES + kind // CLASSES
 
 
 def ramp(shape: tuple[int, ...], kind: int) -> np.ndarray:
