@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import scipy.ndimage
 
-from ..experiment import Experiment
-from .geometry import turn
-from .kernels import overlap_function
-from .probe import aperture
+from .optics import Optics
+from .overlap_kernels import overlap_function
 
-_OVERSAMPLING = 4.0
+MIN_LIGHT = 0.02
+_HELD = 0.97
+_OVERSAMPLING = 4
+_MAX_CELLS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +25,6 @@ class BrightField:
 
     Parameters
     ----------
-    experiment : Experiment
     centre : (2,) float64, detector pixels
         Where the optic axis meets the detector.
     corner : (y, x) int
@@ -35,37 +37,33 @@ class BrightField:
         Flat indices of those in the disk.
     good : (K, size, size) bool
         Detector pixels to be believed.
-    norm : float
-        Intensity of the aperture over the kept super-pixels, in detector pixels.
     """
 
-    experiment: Experiment
     centre: np.ndarray
     corner: tuple[int, int]
     box: tuple[int, int]
     size: int
     keep: np.ndarray
     good: np.ndarray
-    norm: float
 
     @classmethod
     def of(
         cls,
-        experiment: Experiment,
+        optics: Optics,
         shape: tuple[int, int],
         good: np.ndarray,
         bins_across: int,
         centre_px: tuple[float, float] | None,
     ) -> Self:
-        """Tile the disk of an experiment on a detector of `shape`.
+        """Tile the disk on a detector of `shape`.
 
         Raises
         ------
         ValueError
             When the disk is not wholly on the detector.
         """
-        sampling = np.array(experiment.need("angular_sampling_rad"))
-        radius = experiment.need("semi_convergence_angle_rad") / sampling
+        sampling = np.array(optics.angular_sampling_rad)
+        radius = optics.semi_convergence_angle_rad / sampling
         centre = np.array(centre_px or (shape[0] // 2, shape[1] // 2), float)
         if np.any(centre - radius < -0.5) or np.any(centre + radius > np.array(shape) - 0.5):
             raise ValueError(
@@ -76,7 +74,7 @@ class BrightField:
         size = max(1, round(2 * float(radius.min()) / bins_across))
         box, corner = [], []
         for n, c, r in zip(shape, centre, radius, strict=True):
-            count = min(int(np.ceil(2 * (r + 1) / size)), n // size)
+            count = max(1, min(int(np.ceil(2 * (r + 1) / size)), n // size))
             box.append(count)
             corner.append(int(np.clip(round(c + 0.5 - count * size / 2), 0, n - count * size)))
         ny, nx = box
@@ -84,112 +82,166 @@ class BrightField:
             slice(corner[0], corner[0] + ny * size),
             slice(corner[1], corner[1] + nx * size),
         )
-        y, x = (
-            (np.arange(n)[s] - c) * d
-            for n, s, c, d in zip(shape, window, centre, sampling, strict=True)
-        )
-        disk = np.abs(
-            aperture(
-                y[:, None],
-                x[None],
-                experiment.need("semi_convergence_angle_rad"),
-                (float(sampling[0]), float(sampling[1])),
-                experiment.need("wavelength_m"),
-                {},
-            )
-        )
-        disk2 = (disk**2 * good[window]).reshape(ny, size, nx, size).swapaxes(1, 2)
-        light = disk2.sum(axis=(2, 3)).ravel()
-        keep = np.flatnonzero(light > 0.02 * size**2)
         tiles = good[window].reshape(ny, size, nx, size).swapaxes(1, 2).reshape(-1, size, size)
-        return cls(
-            experiment,
-            centre,
-            (corner[0], corner[1]),
-            (ny, nx),
-            size,
-            keep,
-            np.ascontiguousarray(tiles[keep]),
-            float(light[keep].sum()),
+        whole = cls(
+            centre, (corner[0], corner[1]), (ny, nx), size, np.arange(ny * nx), tiles.copy()
         )
+        keep = np.flatnonzero(whole.light(optics) > MIN_LIGHT * size**2)
+        if not len(keep):
+            raise ValueError("no good pixel is left in the bright-field disk; check bad_pixels")
+        return cls(centre, whole.corner, whole.box, size, keep, np.ascontiguousarray(tiles[keep]))
+
+    def same_tiles(self, other: Self) -> bool:
+        """Return whether the vectors of two canvases mean the same."""
+        return (
+            self.corner == other.corner
+            and self.box == other.box
+            and self.size == other.size
+            and np.array_equal(self.keep, other.keep)
+        )
+
+    def pixels_px(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return y (K, size, 1) and x (K, 1, size) of the pixels, px from the optic axis."""
+        first = np.stack(np.unravel_index(self.keep, self.box), axis=1) * self.size
+        y, x = (first + np.array(self.corner) - self.centre).T
+        inner = np.arange(self.size)
+        return (y[:, None] + inner)[:, :, None], (x[:, None] + inner)[:, None, :]
+
+    def angles_rad(self, optics: Optics) -> np.ndarray:
+        """Return the middle of each super-pixel (K, 2), rad from the optic axis."""
+        y, x = self.pixels_px()
+        middles = np.stack([y.mean(axis=(1, 2)), x.mean(axis=(1, 2))], axis=1)
+        return middles * np.array(optics.angular_sampling_rad)
+
+    def light(self, optics: Optics) -> np.ndarray:
+        """Return the aperture's intensity summed over the good pixels, (K,) float64."""
+        (y, x), (dy, dx) = self.pixels_px(), optics.angular_sampling_rad
+        return (optics.amplitude(y * dy, x * dx) ** 2 * self.good).sum(axis=(1, 2))
+
+    def check_holds(self, optics: Optics) -> None:
+        """Make sure that the super-pixels hold the disk of these optics.
+
+        Raises
+        ------
+        ValueError
+            When more than a few per cent of the disk lie elsewhere.
+        """
+        # bad pixels are no fault of the aperture: compare with the tiles as if all were good
+        (y, x), (dy, dx) = self.pixels_px(), optics.angular_sampling_rad
+        held = float((optics.amplitude(y * dy, x * dx) ** 2).sum())
+        area = math.pi * optics.semi_convergence_angle_rad**2 / (dy * dx)
+        if held < _HELD * area:
+            raise ValueError(
+                f"a disk of {optics.semi_convergence_angle_rad * 1e3:.4g} mrad does not fit: the"
+                f" super-pixels gathered so far hold {held / area:.0%} of it; start again with"
+                " that semi_convergence_angle_mrad"
+            )
 
     def overlap_function(
         self,
-        shape: tuple[int, ...],
-        step_m: float,
-        rotation_rad: float,
-        aberrations: Mapping[str, float],
+        optics: Optics,
+        q_per_m: np.ndarray,
+        part: slice,
         over_rows: Callable[[int, Callable[[slice], None]], None],
     ) -> np.ndarray:
-        """Return G on the half plane of a real transform.
+        """Return G for some super-pixels.
 
         Parameters
         ----------
-        shape : (H, W)
-            Canvas.
-        step_m : float, m
-            Canvas pixel.
-        rotation_rad : float, rad
-            Scan rotation.
-        aberrations : mapping
-            As `probe.chi` takes them; the experiment's defocus is added.
+        optics : Optics
+        q_per_m : (Y, X, 2) float64, 1/m
+            Spatial frequencies in the scan's frame.
+        part : slice of K
         over_rows : callable
             Given a number of rows and work on a slice of them, gets it done.
 
         Returns
         -------
-        (H, W // 2 + 1, K) complex64, or float32 where there are no aberrations
+        (Y, X, part of K) complex64, or float32 where there are no aberrations
         """
-        experiment = self.experiment
-        wavelength = experiment.need("wavelength_m")
-        sampling = np.array(experiment.need("angular_sampling_rad"))
-        alpha = experiment.need("semi_convergence_angle_rad")
-        table, origin = self._table(aberrations)
-        qy = np.fft.fftfreq(shape[0], step_m)[:, None]
-        qx = np.fft.rfftfreq(shape[1], step_m)[None]
-        q = np.stack(np.broadcast_arrays(qy, qx), axis=-1) * wavelength
-        beyond = np.hypot(q[..., 0], q[..., 1]) >= 2 * alpha
-        shifts = turn(q, rotation_rad) / sampling
-        shifts[beyond] = np.nan
-        shifts[0, 0] = np.nan
-        first = np.stack(np.unravel_index(self.keep, self.box), axis=1) * self.size
-        centres = first + np.array(self.corner) - self.centre
-        out = np.empty((*shifts.shape[:2], len(self.keep)), table.dtype)
-
-        def fill(part: slice) -> None:
-            overlap_function(
-                table,
-                origin,
-                _OVERSAMPLING,
-                centres,
-                self.size,
-                self.good,
-                shifts[part],
-                out[part],
-            )
-
-        over_rows(len(shifts), fill)
-        return out
-
-    def _table(self, aberrations: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the aperture, finely sampled with a border of zeros, and where its axis is."""
-        experiment = self.experiment
-        sampling = np.array(experiment.need("angular_sampling_rad"))
-        alpha = experiment.need("semi_convergence_angle_rad")
-        half = np.ceil((alpha / sampling + 2) * _OVERSAMPLING).astype(int)
-        y, x = (
-            np.arange(-n, n + 1) / _OVERSAMPLING * d for n, d in zip(half, sampling, strict=True)
+        sampling = np.array(optics.angular_sampling_rad)
+        radius = optics.semi_convergence_angle_rad / sampling
+        beyond = np.hypot(*np.moveaxis(q_per_m, -1, 0)) * optics.wavelength_m
+        lost = (beyond >= 2 * optics.semi_convergence_angle_rad) | (beyond == 0)
+        shifts = np.where(lost[..., None], np.nan, optics.shifts_px(q_per_m)) * _OVERSAMPLING
+        n = self._cells(optics, radius)
+        table, origin = _table(optics, radius, self.size / n)
+        cells, light = self._cell_light(optics, n, part)
+        phase = optics.cycles(cells[..., 0] * sampling[0], cells[..., 1] * sampling[1])
+        reach = (self.size / math.sqrt(2) + self.size / n + 1) / float(radius.min())
+        depth = 2 if optics.aberrations else 1
+        out = np.empty((*shifts.shape[:2], len(cells), depth), np.float32)
+        arguments = (
+            table,
+            origin,
+            radius * _OVERSAMPLING,
+            cells * _OVERSAMPLING,
+            light.astype(np.float32),
+            phase.astype(np.float32),
+            reach,
+            np.ascontiguousarray(cells.mean(axis=1)) * _OVERSAMPLING,
         )
-        known = dict(aberrations)
-        known["C10"] = known.get("C10", 0.0) - experiment.defocus_m
-        table = aperture(
-            y[:, None],
-            x[None],
-            alpha,
-            (float(sampling[0]), float(sampling[1])),
-            experiment.need("wavelength_m"),
-            known,
+        over_rows(len(shifts), lambda s: overlap_function(*arguments, shifts[s], out[s]))
+        return out.view(np.complex64)[..., 0] if depth == 2 else out[..., 0]
+
+    def _cells(self, optics: Optics, radius: np.ndarray) -> int:
+        """Choose into how many cells along a side a super-pixel is cut.
+
+        So many that the phase between a cell's ray and its side band, at half the aperture,
+        changes by less than half a cycle over it.
+        """
+        if not optics.aberrations:
+            return min(self.size, 2)
+        sampling = optics.angular_sampling_rad
+        # the phase of a ray against its side band bends by the second difference of chi
+        t = np.linspace(-1, 1, 33) * optics.semi_convergence_angle_rad
+        cycles = optics.cycles(t[:, None], t[None])
+        inside = np.hypot(t[:, None], t[None])[1:-1, 1:-1] <= optics.semi_convergence_angle_rad
+        bend = max(
+            float(np.abs(np.diff(cycles, 2, axis=0)[:, 1:-1][inside]).max()),
+            float(np.abs(np.diff(cycles, 2, axis=1)[1:-1][inside]).max()),
         )
-        if not any(value for name, value in known.items() if name.startswith("C")):
-            return np.real(table).astype(np.float32), half.astype(float)
-        return table.astype(np.complex64), half.astype(float)
+        curvature = bend / (t[1] - t[0]) ** 2
+        swing = curvature * optics.semi_convergence_angle_rad * self.size * max(sampling) / 2
+        return int(np.clip(math.ceil(2 * swing), min(self.size, 2), min(self.size, _MAX_CELLS)))
+
+    def _cell_light(self, optics: Optics, n: int, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return the middles (k, n n, 2), px from the axis, and the light (k, n n) of cells."""
+        y, x = (axis[part] for axis in self.pixels_px())
+        dy, dx = optics.angular_sampling_rad
+        amplitude = optics.amplitude(y * dy, x * dx) * self.good[part]
+        # a pixel that lies in two cells is shared between them
+        edges, k = np.linspace(0, self.size, n + 1), np.arange(self.size)
+        shares = np.clip(
+            np.minimum(k[None] + 1, edges[1:, None]) - np.maximum(k[None], edges[:-1, None]), 0, 1
+        )
+        light = np.einsum("kyx,ay,bx->kab", amplitude, shares, shares).reshape(len(y), n * n)
+        middle = (edges[1:] + edges[:-1]) / 2 - 0.5
+        cells = np.stack(
+            np.broadcast_arrays(
+                (y[:, 0, 0][:, None] + middle)[:, :, None],
+                (x[:, 0, 0][:, None] + middle)[:, None, :],
+            ),
+            axis=-1,
+        )
+        return np.ascontiguousarray(cells.reshape(len(y), n * n, 2)), light
+
+
+def _table(optics: Optics, radius: np.ndarray, cell_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return amplitude averaged over a cell and phase, finely sampled, and where its axis is."""
+    sampling = np.array(optics.angular_sampling_rad)
+    half = np.ceil((radius + cell_px + 2) * _OVERSAMPLING).astype(int)
+    y, x = (np.arange(-n, n + 1) / _OVERSAMPLING * d for n, d in zip(half, sampling, strict=True))
+    amplitude = optics.amplitude(y[:, None], x[None])
+    width = max(1, round(cell_px * _OVERSAMPLING))
+    kernel = np.ones(width + 1 - width % 2)
+    if width % 2 == 0:  # an even width is centred with halves at its ends
+        kernel[[0, -1]] = 0.5
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        amplitude = np.asarray(
+            scipy.ndimage.convolve1d(amplitude, kernel, axis=axis, mode="constant")
+        )
+    table = np.stack([amplitude, optics.cycles(y[:, None], x[None])], axis=-1)
+    table[amplitude < 1e-6, 0] = 0
+    return table.astype(np.float32), half.astype(float)

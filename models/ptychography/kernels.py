@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
 _FAST = {"contract", "nsz", "arcp", "reassoc"}
 
 
+@njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
+def _sum_along(row, size, out):
+    """Sum neighbours; the usual sizes are written out, loops of unknown length are slow here."""
+    if size == 4:
+        for i in range(out.shape[0]):
+            q = 4 * i
+            out[i] = (row[q] + row[q + 1]) + (row[q + 2] + row[q + 3])
+    elif size == 8:
+        for i in range(out.shape[0]):
+            q = 8 * i
+            out[i] = ((row[q] + row[q + 1]) + (row[q + 2] + row[q + 3])) + (
+                (row[q + 4] + row[q + 5]) + (row[q + 6] + row[q + 7])
+            )
+    else:
+        for i in range(out.shape[0]):
+            total = np.float32(0)
+            for r in range(size):
+                total += row[i * size + r]
+            out[i] = total
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
+def _four_lines(frame, y, x0, row, more):
+    """Sum four lines at once, so that the sums stay in registers."""
+    width = row.shape[0]
+    one = frame[y, x0 : x0 + width]
+    two = frame[y + 1, x0 : x0 + width]
+    three = frame[y + 2, x0 : x0 + width]
+    four = frame[y + 3, x0 : x0 + width]
+    if more:
+        for x in range(width):
+            row[x] += (np.float32(one[x]) + np.float32(two[x])) + (
+                np.float32(three[x]) + np.float32(four[x])
+            )
+    else:
+        for x in range(width):
+            row[x] = (np.float32(one[x]) + np.float32(two[x])) + (
+                np.float32(three[x]) + np.float32(four[x])
+            )
+
+
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def bin_box(frame, y0, x0, size, grid, row):
-    """Sum a box of a frame into super-pixels; return its largest count.
+def bin_box(frame, y0, x0, size, grid, row, top):
+    """Sum a box of a frame into super-pixels.
 
     Parameters
     ----------
@@ -25,23 +64,35 @@ def bin_box(frame, y0, x0, size, grid, row):
         Filled.
     row : (nx * size,) float32
         Work space.
+    top : (nx * size,) float32
+        Raised to the largest sum of `size` pixels down a column; a pixel at the format's top
+        lifts it there.
     """
     ny, nx = grid.shape
     width = nx * size
-    top = np.float32(0)
     for j in range(ny):
-        row[:] = 0
-        for r in range(size):
-            line = frame[y0 + j * size + r, x0 : x0 + width]
-            for x in range(width):
-                row[x] += np.float32(line[x])
-        grid[j, :] = 0
-        for r in range(size):
-            for i in range(nx):
-                grid[j, i] += row[i * size + r]
-        for x in range(width):  # a pixel at the format's top lifts its column's sum to it
-            top = max(top, row[x])
-    return top
+        y = y0 + j * size
+        if size % 4 == 0:
+            _four_lines(frame, y, x0, row, False)
+            for r in range(4, size, 4):
+                _four_lines(frame, y + r, x0, row, True)
+        else:
+            row[:] = 0
+            for r in range(size):
+                line = frame[y + r, x0 : x0 + width]
+                for x in range(width):
+                    row[x] += np.float32(line[x])
+        for x in range(width):  # lane by lane: a single running maximum would not vectorise
+            top[x] = row[x] if row[x] > top[x] else top[x]
+        _sum_along(row, size, grid[j])
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _any_reaches(sums, ceiling):
+    found = 0
+    for x in range(sums.shape[0]):
+        found += sums[x] >= ceiling
+    return found > 0
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
@@ -83,11 +134,14 @@ def splat(frames, y0, x0, size, box, keep, sixteenths, ceiling, canvas, weight):
     """
     grid = np.empty((box[0], box[1]), np.float32)
     row = np.empty(box[1] * size, np.float32)
+    top = np.empty(box[1] * size, np.float32)
     flat = grid.reshape(-1)
     vector = np.empty(keep.shape[0], np.float32)
     clipped = 0
     for f in range(frames.shape[0]):
-        if bin_box(frames[f], y0, x0, size, grid, row) >= ceiling:
+        top[:] = 0
+        bin_box(frames[f], y0, x0, size, grid, row, top)
+        if _any_reaches(top, ceiling):
             clipped += _reaches(frames[f], ceiling)
         for k in range(keep.shape[0]):
             vector[k] = flat[keep[k]]
@@ -126,74 +180,17 @@ def normalise(canvas, weight, mean, out):
                 out[y, x, :] = 0
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
-def _look_up(table, y, x):
-    """Interpolate a table bilinearly; zero outside."""
-    iy, ix = math.floor(y), math.floor(x)
-    zero = table[0, 0]
-    if iy < 0 or ix < 0 or iy >= table.shape[0] - 1 or ix >= table.shape[1] - 1:
-        return zero
-    fy, fx = np.float32(y - iy), np.float32(x - ix)
-    top = table[iy, ix] + fx * (table[iy, ix + 1] - table[iy, ix])
-    bottom = table[iy + 1, ix] + fx * (table[iy + 1, ix + 1] - table[iy + 1, ix])
-    return top + fy * (bottom - top)
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def overlap_function(table, origin, oversampling, centres, size, good, shifts, out):
-    """Fill G, the interference of the two side bands with the central disk, for every Q.
-
-    ``G_Q(k) = conj(A(k)) A(k - Q) - A(k) conj(A(k + Q))`` (Rodenburg, McCallum & Nellist,
-    Ultramicroscopy 48, 304 (1993)), summed over the good pixels of each super-pixel.
-
-    Parameters
-    ----------
-    table : (ty, tx) complex64 or float32
-        The aperture, `oversampling` samples a detector pixel; its border is zero.
-    origin : (2,) float64
-        Table index of the optic axis.
-    oversampling : float
-    centres : (K, 2) float64, detector pixels from the optic axis
-        First pixel of each super-pixel.
-    size : int
-        Pixels along a super-pixel.
-    good : (K, size, size) bool
-    shifts : (Y, X, 2) float64, detector pixels
-        Q in the detector's frame; NaN where it is beyond the transfer.
-    out : (Y, X, K) of the table's dtype
-    """
-    for y in range(shifts.shape[0]):
-        for x in range(shifts.shape[1]):
-            qy, qx = shifts[y, x, 0] * oversampling, shifts[y, x, 1] * oversampling
-            if math.isnan(qy):
-                out[y, x, :] = 0
-                continue
-            for k in range(centres.shape[0]):
-                total = table[0, 0] * np.float32(0)
-                for r in range(size):
-                    ky = (centres[k, 0] + r) * oversampling + origin[0]
-                    for c in range(size):
-                        if not good[k, r, c]:
-                            continue
-                        kx = (centres[k, 1] + c) * oversampling + origin[1]
-                        here = _look_up(table, ky, kx)
-                        minus = _look_up(table, ky - qy, kx - qx)
-                        plus = _look_up(table, ky + qy, kx + qx)
-                        total += np.conj(here) * minus - here * np.conj(plus)
-                out[y, x, k] = total
-
-
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def project(spectrum, overlap, weight, numerator, power, total):
-    """Project data on the overlap function: sums of ``w conj(G) F``, ``w |G|^2``, ``w |F|^2``.
+    """Add up the data's projection on G: sums of ``w conj(G) F``, ``w |G|^2``, ``w |F|^2``.
 
     Parameters
     ----------
     spectrum : (Y, X, K) complex64
     overlap : (Y, X, K) complex64 or float32
     weight : (K,) float32
-    numerator : (Y, X) complex64, filled
-    power, total : (Y, X) float32, filled
+    numerator : (Y, X) complex64, in place
+    power, total : (Y, X) float32, in place
     """
     for y in range(spectrum.shape[0]):
         for x in range(spectrum.shape[1]):
@@ -205,24 +202,23 @@ def project(spectrum, overlap, weight, numerator, power, total):
                 im += weight[k] * (g.real * f.imag - g.imag * f.real)
                 p += weight[k] * (g.real * g.real + g.imag * g.imag)
                 t += weight[k] * (f.real * f.real + f.imag * f.imag)
-            numerator[y, x] = complex(re, im)
-            power[y, x] = p
-            total[y, x] = t
+            numerator[y, x] += np.complex64(complex(re, im))
+            power[y, x] += p
+            total[y, x] += t
 
 
 def warm() -> None:
     """Compile the kernels for the usual types."""
-    one, wave = np.zeros((1, 2), np.int64), np.ones((1, 4, 4), np.complex64)
-    real = np.ones((4, 4), np.float32)
+    one = np.zeros((1, 2), np.int64)
     box, keep = np.array([2, 2]), np.arange(4)
+    weight, canvas = np.zeros((2, 2), np.float32), np.zeros((2, 2, 4), np.float32)
     for dtype in (np.uint8, np.uint16, np.uint32, np.int32, np.float32):
         frames = np.ones((1, 4, 4), dtype)
-        canvas = np.zeros((2, 2, 4), np.float32)
-        splat(frames, 0, 0, 2, box, keep, one, 1e9, canvas, np.zeros((2, 2), np.float32))
-    normalise(canvas, real[:2, :2], np.ones(4, np.float32), canvas.copy())
-    shifts, good = np.zeros((4, 4, 2)), np.ones((1, 2, 2), bool)
-    for table in (real, wave[0]):
-        overlap = np.empty((4, 4, 1), table.dtype)
-        overlap_function(table, np.ones(2), 4.0, np.zeros((1, 2)), 2, good, shifts, overlap)
-        spectrum, sums = np.ones((4, 4, 1), np.complex64), real.copy()
-        project(spectrum, overlap, np.ones(1, np.float32), wave[0].copy(), sums, sums.copy())
+        splat(frames, 0, 0, 2, box, keep, one, 1e9, canvas, weight)
+    mean = np.ones(4, np.float32)
+    # a chunk of super-pixels of a larger canvas is the usual, strided, argument
+    normalise(canvas[:, :, 1:3], weight, mean[1:3], canvas[..., :2].copy())
+    for dtype in (np.float32, np.complex64):
+        overlap, spectrum = np.ones((4, 4, 1), dtype), np.ones((4, 4, 1), np.complex64)
+        sums = np.zeros((2, 4, 4), np.float32)
+        project(spectrum, overlap, mean[:1], np.zeros((4, 4), np.complex64), sums[0], sums[1])

@@ -4,35 +4,39 @@ The bright field of each frame is binned to K super-pixels and spread with bilin
 canvas V[y, x, K] at the probe's position; that is all that happens per frame. An image is one
 transform over (y, x) and one projection on the overlap function,
 
-    phi(Q) = -i sum_K w conj(G_Q) F_Q / (sum_K w |G_Q|^2 + eps max),     w = 1 / mean counts,
+    phi(Q) = -i sum_K w conj(G_Q) F_Q / (sum_K w |G_Q|^2 + noise / signal),  w = 1 / mean counts,
 
 after Rodenburg, McCallum & Nellist, Ultramicroscopy 48, 304 (1993), and Strauch et al., Microsc.
-Microanal. 27, 1078 (2021). Rotation, aberrations and aperture live in G alone: they can be changed
-at any time, without the frames. Two canvases add.
+Microanal. 27, 1078 (2021). Rotation, transposition, aberrations and aperture live in G alone: they
+can be changed at any time, without the frames. Two canvases add.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-import scipy.fft
 
 from ..base import Batch, Quantity
 from ..corrections import check_frames, corrected, tables
 from ..experiment import Experiment, MissingMetadata
 from .bright_field import BrightField
 from .geometry import batch_positions
-from .kernels import normalise, project
+from .icom import icom_phase
+from .optics import Optics
+from .parallax import parallax
+from .pattern_check import PatternCheck
 from .results import shared_result
 from .scan_canvas import ScanCanvas
+from .side_bands import Projection, Projector, refresh_bytes
 
 MIN_FRAMES = 64
 LARGE_CANVAS_PX = 300**2
+WEIGHTINGS = ("single_sideband", "optimal")
+ALSO = ("icom", "parallax")
 
 
 class SingleSideband:
@@ -42,14 +46,24 @@ class SingleSideband:
     ----------
     experiment : Experiment
         Needs wavelength, angular sampling, semi-convergence angle and the scan's step.
-    eps : float
-        Regularisation, relative to the strongest transfer; larger is smoother.
+    eps : float or None
+        Regularisation, relative to the strongest transfer; larger is smoother. None takes it,
+        ring by ring of spatial frequency, from the noise that the data themselves show.
+    weighting : {"single_sideband", "optimal"}
+        "single_sideband" divides by the transfer: the phase, in rad, to scale. "optimal" divides
+        by its root, which leaves white noise and the best signal to noise; weakly transferred
+        frequencies are then too weak (optimum bright field: Ooe, Seki, Ikuhara & Shibata,
+        Ultramicroscopy 220, 113133 (2021)).
     bins_across : int or None
-        Super-pixels across the bright-field disk; None chooses 16, or 8 on a large canvas.
+        Super-pixels across the bright-field disk; None chooses 16, or fewer on a large canvas.
     aberrations : mapping or None
         As `probe.chi` takes them; the experiment's defocus is added.
     centre_px : (y, x) or None, detector pixels
         Where the optic axis meets the detector; None is ``[h // 2, w // 2]``.
+    also : sequence of {"icom", "parallax"}
+        What else to make of the canvas: ``icom_phase`` and ``parallax`` of the result.
+    canvas_memory_gb : float
+        What canvas and refresh may take, as `canvas_memory_bytes` counts.
     workers : int
         Threads of a refresh.
 
@@ -65,34 +79,44 @@ class SingleSideband:
         self,
         experiment: Experiment,
         *,
-        eps: float = 1e-2,
+        eps: float | None = None,
+        weighting: str = "single_sideband",
         bins_across: int | None = None,
         aberrations: Mapping[str, float] | None = None,
         centre_px: tuple[float, float] | None = None,
+        also: Sequence[str] = (),
+        canvas_memory_gb: float = 2.0,
         workers: int = 2,
     ) -> None:
         if experiment.units != "m":
             raise MissingMetadata("positions in metres", "a scan in nm: the scale must be known")
-        for name in ("wavelength_m", "angular_sampling_rad", "semi_convergence_angle_rad"):
-            experiment.need(name)
         if bins_across is not None and not 2 <= bins_across <= 64:
             raise ValueError(f"bins_across must lie between 2 and 64, got {bins_across}")
+        if isinstance(also, str) or set(also) - set(ALSO):
+            raise ValueError(f"also must be a list of {', '.join(ALSO)}, got {also!r}")
+        if not 0 < canvas_memory_gb < 1e6:
+            raise ValueError(f"canvas_memory_gb must be positive, got {canvas_memory_gb}")
         self.experiment = experiment
-        self.step_m = _canvas_step(experiment)
-        self.bins_across = bins_across or _bins(experiment, self.step_m)
-        self.workers = max(1, workers)
-        self.centre_px = centre_px
-        self.eps = 0.0
-        self._aberrations: dict[str, float] = {}
-        self._rotation = experiment.scan_rotation_rad
-        self.set_optics(eps=eps, aberrations=aberrations)
-        self._shape: tuple[int, int] | None = None
         self._field: BrightField | None = None
         self._canvas: ScanCanvas | None = None
+        self._aberrations: dict[str, float] = {}
+        self.optics = Optics.of(experiment, {})
+        self.eps: float | None = None
+        self.weighting = ""
+        self._set(experiment, aberrations or {}, eps, weighting)
+        self.also = tuple(also)
+        self.memory_bytes = canvas_memory_gb * 1e9
+        self.step_m = _canvas_step(experiment)
+        self.bins_across = bins_across or _bins(experiment, self.step_m, self.memory_bytes)
+        self.centre_px = centre_px
+        self._projector = Projector(max(1, workers), 0.0)
+        self._pattern = PatternCheck()
+        self._shape: tuple[int, int] | None = None
         self._positions: list[np.ndarray] = []
         self._index: list[np.ndarray] = []
         self._clipped = 0
-        self._overlap: tuple[Any, np.ndarray] | None = None
+        self._missing = 0
+        self._far = 0
 
     def partial_fit(self, batch: Batch) -> Self:
         """Take in the next frames.
@@ -111,23 +135,43 @@ class SingleSideband:
             return self
         self._shape = check_frames(batch, self._shape)
         positions = batch_positions(batch, "m")
-        frames = corrected(batch)
-        if frames.dtype.kind == "f" and not np.all(np.isfinite(frames)):
-            raise ValueError("frames hold NaN or infinity; mask those pixels as bad_pixels")
+        frames, index = corrected(batch), np.array(batch.scan_index, np.int64)
+        good = tables(batch.corrections, self._shape)[2]
         if self._field is None or self._canvas is None:
-            good = tables(batch.corrections, self._shape)[2]
             self._field = BrightField.of(
-                self.experiment, self._shape, good, self.bins_across, self.centre_px
+                self.optics, self._shape, good, self.bins_across, self.centre_px
             )
-            extent = self.experiment.extent
-            self._canvas = ScanCanvas(len(self._field.keep), self.step_m, extent)
+            self._canvas = self._new_canvas(self._field)
+        use = self._usable(frames, positions)
+        if not use.all():
+            frames, positions, index = frames[use], positions[use], index[use]
+            if not len(index):
+                return self
         field = self._field
-        self._clipped += int(
-            self._canvas.add(frames, field.corner, field.size, field.box, field.keep, positions)
+        self._clipped += self._canvas.add(
+            frames, field.corner, field.size, field.box, field.keep, positions
         )
+        self._pattern.add(frames, index, good)
         self._positions.append(positions.copy())
-        self._index.append(np.array(batch.scan_index, np.int64))
+        self._index.append(index)
         return self
+
+    def _new_canvas(self, field: BrightField) -> ScanCanvas:
+        depth = len(field.keep)
+        share = 4 * (depth + 1) / _bytes_a_pixel(depth)
+        extent = self.experiment.extent
+        return ScanCanvas(depth, self.step_m, extent, share * self.memory_bytes)
+
+    def _usable(self, frames: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Return which frames (n,) can be used; count the others."""
+        assert self._canvas is not None  # noqa: S101  (for the type checker)
+        use = np.ones(len(frames), bool)
+        if frames.dtype.kind == "f":
+            use = np.isfinite(frames).all(axis=(1, 2))
+        self._missing += int((~use).sum())
+        near = self._canvas.near(positions)
+        self._far += int((use & ~near).sum())
+        return use & near
 
     def merge(self, other: Self) -> Self:
         """Take in what `other` has learnt from other frames.
@@ -141,46 +185,81 @@ class SingleSideband:
             return self
         if self._canvas is None or self._field is None:
             self._shape, self._field = other._shape, other._field
-            extent = self.experiment.extent
-            self._canvas = ScanCanvas(len(other._field.keep), self.step_m, extent)
-        if self._shape != other._shape or not np.array_equal(self._field.keep, other._field.keep):
+            self._canvas = self._new_canvas(other._field)
+        same = self._shape == other._shape and self._field.same_tiles(other._field)
+        if not same:
             raise ValueError("canvases of different frames or bright fields do not add")
         self._canvas.merge(other._canvas)
+        self._pattern.merge(other._pattern)
         self._positions += other._positions
         self._index += other._index
         self._clipped += other._clipped
+        self._missing += other._missing
+        self._far += other._far
         return self
 
     def set_optics(
         self,
         *,
         scan_rotation_rad: float | None = None,
+        transposed: bool | None = None,
+        semi_convergence_angle_rad: float | None = None,
         aberrations: Mapping[str, float] | None = None,
-        eps: float | None = None,
+        eps: float | str | None = None,
+        weighting: str | None = None,
     ) -> Self:
-        """Change what lives in G alone; the next `result_` shows it.
+        """Change what lives in G alone; the next `result_` shows it. None leaves a thing as it is.
 
         Parameters
         ----------
         scan_rotation_rad : float or None, rad
+        transposed : bool or None
+        semi_convergence_angle_rad : float or None, rad
+            As far as the super-pixels gathered so far hold such a disk.
         aberrations : mapping or None
-            As `probe.chi` takes them; the experiment's defocus is added.
-        eps : float or None
+            As `probe.chi` takes them, to third order; the experiment's defocus is added.
+        eps : float, "auto" or None
+            "auto" takes it from the data, as None does when the model is made.
+        weighting : {"single_sideband", "optimal"} or None
 
         Raises
         ------
         ValueError
-            When `eps` is out of range.
+            When a value is out of range or the disk would not be held; nothing is changed then.
         """
-        if scan_rotation_rad is not None:
-            self._rotation = scan_rotation_rad
-        if aberrations is not None:
-            self._aberrations = dict(aberrations)
-        if eps is not None:
-            if not 0 < eps < 1:
-                raise ValueError(f"eps must lie between 0 and 1, got {eps}")
-            self.eps = eps
+        given: dict[str, Any] = {
+            "scan_rotation_rad": scan_rotation_rad,
+            "transposed": transposed,
+            "semi_convergence_angle_rad": semi_convergence_angle_rad,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        self._set(
+            replace(self.experiment, **changes) if changes else self.experiment,
+            self._aberrations if aberrations is None else aberrations,
+            self.eps if eps is None else None if eps == "auto" else eps,
+            self.weighting if weighting is None else weighting,
+        )
         return self
+
+    def _set(
+        self,
+        experiment: Experiment,
+        aberrations: Mapping[str, float],
+        eps: float | str | None,
+        weighting: str,
+    ) -> None:
+        if eps is not None and not (not isinstance(eps, str) and 0 < eps < 1):
+            raise ValueError(f"eps must lie between 0 and 1, got {eps}")
+        if weighting not in WEIGHTINGS:
+            raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
+        angle = experiment.need("semi_convergence_angle_rad")
+        if not 0 < angle < 0.5:
+            raise ValueError(f"semi_convergence_angle_rad must lie between 0 and 0.5, got {angle}")
+        optics = Optics.of(experiment, aberrations)
+        if self._field is not None and angle != self.optics.semi_convergence_angle_rad:
+            self._field.check_holds(optics)
+        self.experiment, self.optics = experiment, optics
+        self._aberrations, self.eps, self.weighting = dict(aberrations), eps, weighting
 
     @property
     def n_frames(self) -> int:
@@ -204,60 +283,68 @@ class SingleSideband:
         ValueError
             When there are no frames.
         """
-        if self._canvas is None or self._field is None:
+        projection = self.projection()
+        phase = projection.phase(self.eps, whitened=self.weighting == "optimal")
+        return phase, projection.error
+
+    def projection(self) -> Projection:
+        """Return the data's projection on the overlap function, the step before `phase`.
+
+        Raises
+        ------
+        ValueError
+            When there are no frames.
+        """
+        canvas, field = self.gathered()
+        shape = canvas.touched[1].shape
+        used = float(shape[0] * shape[1]) * _bytes_a_pixel(canvas.depth)
+        self._projector.max_bytes = max(self.memory_bytes - used, 0.0)
+        return self._projector(canvas, field, self.optics)
+
+    def gathered(self) -> tuple[ScanCanvas, BrightField]:
+        """Return the canvas and its super-pixels.
+
+        Raises
+        ------
+        ValueError
+            When there are no frames.
+        """
+        if self._canvas is None or self._field is None or not self._index:
             raise ValueError("there are no frames to reconstruct; call partial_fit first")
-        values, weight, _ = self._canvas.touched
-        height, width = weight.shape
-        shape = (
-            scipy.fft.next_fast_len(height, real=True) or height,
-            scipy.fft.next_fast_len(width, real=True) or width,
-        )
-        mean = values.sum(axis=(0, 1), dtype=np.float64) / float(weight.sum(dtype=np.float64))
-        mean32 = mean.astype(np.float32)
-        data = np.zeros((*shape, len(mean)), np.float32)
-        self._over_rows(height, lambda s: normalise(values[s], weight[s], mean32, data[s, :width]))
-        spectrum = np.asarray(scipy.fft.rfft2(data, axes=(0, 1), workers=self.workers))
-        overlap = self._overlap_function(self._field, shape)
-        w = (1 / np.maximum(mean / max(mean.max(), 1e-30), 0.02)).astype(np.float32)
-        numerator = np.empty(spectrum.shape[:2], np.complex64)
-        power, total = (np.empty(spectrum.shape[:2], np.float32) for _ in range(2))
-        self._over_rows(
-            len(spectrum),
-            lambda s: project(spectrum[s], overlap[s], w, numerator[s], power[s], total[s]),
-        )
-        top = max(float(power.max()), 1e-30)
-        band = power > 1e-6 * top
-        phi = np.where(band, -1j * numerator / (power + self.eps * top), 0)
-        picture = np.asarray(scipy.fft.irfft2(phi, s=shape))[:height, :width]
-        picture = picture * (self._field.norm / max(float(mean.sum()), 1e-30))
-        explained = float((np.abs(numerator[band]) ** 2 / power[band]).sum(dtype=np.float64))
-        error = 1 - explained / max(float(total[band].sum(dtype=np.float64)), 1e-30)
-        return (picture - picture.mean()).astype(np.float32), error
+        return self._canvas, self._field
 
     @property
     def result_(self) -> dict[str, Quantity]:
         """What is known so far; the keys of `results.shared_result`, without a probe."""
-        if self._canvas is None:
+        if not self._index:
             return {}
+        canvas, field = self.gathered()
         phase, error = self.phase()
         index, positions = np.concatenate(self._index), np.concatenate(self._positions)
         self._index, self._positions = [index], [positions]
         order = np.argsort(index, kind="stable")
-        return shared_result(
+        result = shared_result(
             np.exp(1j * phase).astype(np.complex64),
             phase,
             np.full(2, self.step_m),
             None,
             positions[order],
             index[order],
-            self._canvas.touched[2],
+            canvas.touched[2],
             "m",
             "single_sideband",
             error,
-            self._reasons(phase),
+            self._reasons(phase, index, field),
         )
+        if "icom" in self.also:
+            picture = icom_phase(canvas, field, self.optics)
+            result["icom_phase"] = Quantity(picture, "rad", ("y", "x"))
+        if "parallax" in self.also:
+            picture = parallax(canvas, field, self.optics)
+            result["parallax"] = Quantity(picture, "", ("y", "x"))
+        return result
 
-    def _reasons(self, phase: np.ndarray) -> list[str]:
+    def _reasons(self, phase: np.ndarray, index: np.ndarray, field: BrightField) -> list[str]:
         reasons = []
         angle = self.experiment.need("semi_convergence_angle_rad")
         limit = self.experiment.need("wavelength_m") / (4 * angle)
@@ -273,28 +360,48 @@ class SingleSideband:
                 f"clipped: {self._clipped} of {self.n_frames} frames reach the top of their"
                 " number format"
             )
-        if float(np.abs(phase).max(initial=0)) > 1:
+        if self._missing:
+            reasons.append(
+                f"not finite: {self._missing} frames hold NaN or infinity and are left out; give"
+                " those pixels as bad_pixels"
+            )
+        if self._far:
+            reasons.append(
+                f"positions: {self._far} frames lie far outside the scan's extent and are left out"
+            )
+        repeated = len(index) - len(np.unique(index))
+        if repeated:
+            reasons.append(f"duplicates: {repeated} frames came more than once")
+        reasons += self._pattern.reasons(self.optics, field.centre)
+        if self.weighting == "single_sideband" and float(np.abs(phase).max(initial=0)) > 1:
             reasons.append("not a weak phase: the phase exceeds 1 rad, use rpie")
         return reasons
 
-    def _overlap_function(self, field: BrightField, shape: tuple[int, int]) -> np.ndarray:
-        key = (shape, self._rotation, tuple(sorted(self._aberrations.items())))
-        if self._overlap is None or self._overlap[0] != key:
-            overlap = field.overlap_function(
-                shape, self.step_m, self._rotation, self._aberrations, self._over_rows
-            )
-            self._overlap = (key, overlap)
-        return self._overlap[1]
 
-    def _over_rows(self, n: int, work: Callable[[slice], None]) -> None:
-        """Spread work on n rows over the threads."""
-        if self.workers == 1:
-            work(slice(0, n))
-            return
-        cuts = np.linspace(0, n, 4 * self.workers + 1).astype(int).tolist()
-        parts = [slice(a, b) for a, b in pairwise(cuts) if b > a]
-        with ThreadPoolExecutor(self.workers) as pool:
-            list(pool.map(work, parts))
+def canvas_memory_bytes(shape: tuple[int, int], super_pixels: int) -> float:
+    """Return what a canvas and its refresh need at most, beside a remembered overlap function.
+
+    ``H W (4 K + 4)`` for the canvas and ``H W (12 min(K, 8) + 64)`` for a refresh, which works on
+    8 super-pixels at a time where the canvas is large; a small one may take up to 0.15 GB more.
+    While a canvas grows, the old one lives beside the new. Where it fits, the overlap function is
+    remembered: another ``2 H W K``, with aberrations ``4 H W K``. 2048 x 2048 with 58 super-pixels,
+    8 across, is 1.7 GB.
+
+    Parameters
+    ----------
+    shape : (H, W)
+        Canvas pixels.
+    super_pixels : int
+        K, about ``0.785 (bins_across + 0.6)^2``.
+    """
+    spare = refresh_bytes(shape, super_pixels)
+    return float(shape[0] * shape[1]) * 4 * (super_pixels + 1) + spare
+
+
+def _bytes_a_pixel(super_pixels: int) -> float:
+    """Return what a pixel of a large canvas costs."""
+    large = (4096, 4096)
+    return canvas_memory_bytes(large, super_pixels) / (large[0] * large[1])
 
 
 def _canvas_step(experiment: Experiment) -> float:
@@ -308,9 +415,14 @@ def _canvas_step(experiment: Experiment) -> float:
     return experiment.need("step")
 
 
-def _bins(experiment: Experiment, step_m: float) -> int:
-    """Choose the super-pixels so that the canvas stays within a few hundred megabytes."""
+def _bins(experiment: Experiment, step_m: float, memory_bytes: float) -> int:
+    """Choose the super-pixels so that canvas and refresh stay small and within memory."""
     if experiment.extent is None:
         return 16
     (y0, x0), (y1, x1) = experiment.extent
-    return 16 if (y1 - y0) * (x1 - x0) / step_m**2 < LARGE_CANVAS_PX else 8
+    pixels = ((y1 - y0) / step_m + 4) * ((x1 - x0) / step_m + 4)
+    for bins in (16, 8, 6):
+        fits = pixels * _bytes_a_pixel(round(0.785 * (bins + 0.6) ** 2)) <= memory_bytes
+        if fits and (bins < 16 or pixels < LARGE_CANVAS_PX):
+            return bins
+    return 4

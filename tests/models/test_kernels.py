@@ -1,13 +1,17 @@
 """The kernels of ptychography against their oracles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from flyback.models.experiment import Experiment
 from flyback.models.ptychography import kernels
 from flyback.models.ptychography.bright_field import BrightField
+from flyback.models.ptychography.optics import Optics
 from flyback.models.ptychography.probe import aperture
 from flyback.models.ptychography.scan_canvas import ScanCanvas
+from flyback.models.ptychography.side_bands import frequencies
 from flyback.tests import naive
 
 RNG = np.random.default_rng(0)
@@ -68,9 +72,13 @@ def test_the_overlap_function(defocus_nm):
     )
     good = np.ones((40, 40), bool)
     good[20, 22] = False
-    field = BrightField.of(experiment, (40, 40), good, 8, None)
-    shape, step, rotation = (12, 10), 0.3e-10, 0.4
-    ours = field.overlap_function(shape, step, rotation, {}, lambda n, work: work(slice(0, n)))
+    rotation = 0.4
+    optics = Optics.of(replace(experiment, scan_rotation_rad=rotation), {})
+    field = BrightField.of(optics, (40, 40), good, 8, None)
+    shape, step = (12, 10), 0.3e-10
+    ours = field.overlap_function(
+        optics, frequencies(shape, step), slice(None), lambda n, work: work(slice(0, n))
+    )
     assert ours.dtype == (np.complex64 if defocus_nm else np.float32)
 
     sampling = experiment.angular_sampling_rad
@@ -92,7 +100,8 @@ def test_the_overlap_function(defocus_nm):
         pixels = naive.overlap_function(wave, y[:, None], x[None], q) * good
         box = pixels[y0 : y0 + ny * b, x0 : x0 + nx * b].reshape(ny, b, nx, b).sum(axis=(1, 3))
         error = np.abs(ours[i, j] - box.ravel()[field.keep])
-        assert error.max() < 0.08 * max(np.abs(box).max(), b * b / 4)
+        # cells of one and a half pixels at the edge of a disk of 13
+        assert error.max() < 0.1 * max(np.abs(box).max(), b * b / 4)
     assert np.all(ours[0, 0] == 0)
 
 
@@ -106,12 +115,18 @@ def test_the_disk_must_be_on_the_detector():
         }
     )
     with pytest.raises(ValueError, match="leaves the detector of 40 x 40"):
-        BrightField.of(experiment, (40, 40), np.ones((40, 40), bool), 8, None)
+        BrightField.of(Optics.of(experiment, {}), (40, 40), np.ones((40, 40), bool), 8, None)
 
 
 def test_kernels_warm_up():
     from flyback.models import virtual_kernels
-    from flyback.models.ptychography import batch_kernels, engine_kernels, forward_kernels
+    from flyback.models.ptychography import (
+        batch_kernels,
+        engine_kernels,
+        forward_kernels,
+        in_cache_kernels,
+    )
 
-    for module in (kernels, engine_kernels, batch_kernels, forward_kernels, virtual_kernels):
+    ours = (kernels, engine_kernels, batch_kernels, forward_kernels, in_cache_kernels)
+    for module in (*ours, virtual_kernels):
         module.warm()

@@ -146,7 +146,9 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="frames changed shape"):
         model.partial_fit(Batch(np.zeros((1, 8, 8), np.uint16), np.arange(1)))
     frames = np.full((1, 64, 64), np.nan, np.float32)
-    with pytest.raises(ValueError, match="NaN or infinity"):
-        model.partial_fit(Batch(frames, np.arange(1), {"positions_m": np.zeros((1, 2))}))
+    before = model.result_["object_phase"].value
+    model.partial_fit(Batch(frames, np.arange(1), {"positions_m": np.zeros((1, 2))}))
+    np.testing.assert_array_equal(model.result_["object_phase"].value, before)
+    assert "1 frames hold NaN" in " ".join(model.result_["trust_reasons"].value)
     with pytest.raises(ValueError, match="do not add"):
         model.merge(SingleSideband(view.experiment(), bins_across=6).partial_fit(view.batch()))
