@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from .physics import wavelength_m
-from .trajectories import Multipass, TrajectoryError, from_dict
+from .trajectories import KINDS, TrajectoryError, from_dict
 
 _HOW = {
     "wavelength_m": ("radiation and energy_kev", "--set radiation=electron --set energy_kev=80"),
@@ -67,6 +67,8 @@ class Experiment:
     extent : ((y0, x0), (y1, x1)) or None
         Bounding box of the scan's positions.
     grid_shape : (ny, nx) or None
+    trajectory_type : str
+        Of `trajectories.KINDS`, or whatever another program calls its own.
     scan_order : str
         "raster" and "serpentine" place a frame by its scan index; others by its position.
     step : float or None
@@ -91,6 +93,7 @@ class Experiment:
     units: str = "m"
     extent: tuple[tuple[float, float], tuple[float, float]] | None = None
     grid_shape: tuple[int, int] | None = None
+    trajectory_type: str = ""
     scan_order: str = "free"
     step: float | None = None
     n_points: int | None = None
@@ -228,6 +231,7 @@ def _trajectory(trajectory: Mapping[str, Any]) -> dict[str, Any]:
     step, n_points = trajectory.get("step"), trajectory.get("n_points")
     known: dict[str, Any] = {
         "units": units,
+        "trajectory_type": str(trajectory.get("type") or ""),
         "scan_order": str(trajectory.get("scan_order") or "free"),
         "step": None if step is None else float(step) * scale,
         "n_points": None if n_points is None else int(n_points),
@@ -240,10 +244,9 @@ def _trajectory(trajectory: Mapping[str, Any]) -> dict[str, Any]:
     if grid is not None:
         ny, nx = (int(side) for side in grid)
         known["grid_shape"] = (ny, nx)
-    if trajectory.get("type") == Multipass.type and "passes" in trajectory:
+    if trajectory.get("type") in KINDS and trajectory.get("passes", 1) != 1:
         with suppress(TrajectoryError):  # another program's trajectory of the same name
-            path = from_dict(trajectory)
-            known["passes"] = path.pass_index if isinstance(path, Multipass) else None
+            known["passes"] = from_dict(trajectory).pass_index
     return known
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from .trajectory import Disc, Field, Trajectory, TrajectoryError
+from .trajectory import Disc, Field, Trajectory, TrajectoryError, counted
 
 __all__ = [
     "KINDS",
@@ -31,12 +31,6 @@ __all__ = [
 ]
 
 _GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
-
-
-def _counted(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise TrajectoryError(f"{name} must be a whole number of at least 1, not {value!r}.")
-    return int(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +93,14 @@ class Multipass(Raster):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        passes = _counted(self.passes, "passes")
+        passes = counted(self.passes, "passes")
         if self.order not in ("sequential", "interleaved"):
             raise TrajectoryError(
                 f"order must be 'sequential' or 'interleaved', not {self.order!r}."
             )
         skip = self.skip
         if self.order == "interleaved":
-            skip = math.ceil(math.sqrt(passes)) if skip is None else _counted(skip, "skip")
+            skip = math.ceil(math.sqrt(passes)) if skip is None else counted(skip, "skip")
             if passes > skip**2:
                 raise TrajectoryError(
                     f"{passes} interleaved passes need a skip of at least "
@@ -142,13 +136,23 @@ class Multipass(Raster):
 
 @dataclass(frozen=True, kw_only=True)
 class Archimedean(Disc):
-    """A spiral from the centre with constant linear velocity: steps and turns `step` apart."""
+    """A spiral from the centre with constant linear velocity: steps and turns `step` apart.
+
+    Each of several passes is a spiral of its own, its turns `passes` steps apart and turned by
+    its share of a circle.
+    """
 
     type: ClassVar[str] = "archimedean"
 
-    def _relative(self) -> np.ndarray:
+    @cached_property
+    def pass_index(self) -> np.ndarray | None:
+        """(n,) int64, the pass of each position, where there are several."""
+        arms = self._arms()
+        return None if self.passes == 1 else np.repeat(np.arange(len(arms)), list(map(len, arms)))
+
+    def _arms(self) -> list[np.ndarray]:
         radius = self.fov[0] / 2
-        a = self.step / (2 * math.pi)
+        a = self.step * self.passes / (2 * math.pi)
         end = radius / a
         length = a / 2 * (end * math.hypot(1, end) + math.asinh(end))
         arc = np.arange(0.0, length, self.step) / a
@@ -159,20 +163,40 @@ class Archimedean(Disc):
             theta -= change
             if np.abs(change).max(initial=0) < 1e-12 * end:
                 break
-        return a * theta[:, None] * np.stack([np.sin(theta), np.cos(theta)], axis=1)
+        turned = 2 * math.pi * np.arange(self.passes) / self.passes
+        arms = [
+            a * theta[:, None] * np.stack([np.sin(theta + angle), np.cos(theta + angle)], axis=1)
+            for angle in turned
+        ]
+        # the centre is visited once
+        return [arm[k > 0 :] for k, arm in enumerate(arms)]
+
+    def _relative(self) -> np.ndarray:
+        return np.concatenate(self._arms())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fermat(Disc):
-    """Vogel's spiral: each point turned by the golden angle; one point on each `step` squared."""
+    """Vogel's spiral: each point turned by the golden angle; one point on each `step` squared.
+
+    Of several passes each takes every `passes`-th point.
+    """
 
     type: ClassVar[str] = "fermat"
 
+    @cached_property
+    def pass_index(self) -> np.ndarray | None:
+        """(n,) int64, the pass of each position, where there are several."""
+        return None if self.passes == 1 else np.sort(np.arange(self._count()) % self.passes)
+
+    def _count(self) -> int:
+        return max(1, math.floor(math.pi * (self.fov[0] / 2 / self.step) ** 2))
+
     def _relative(self) -> np.ndarray:
-        scale = self.step / math.sqrt(math.pi)
-        n = max(1, math.floor((self.fov[0] / 2 / scale) ** 2))
-        k = np.arange(n, dtype=float)
-        r, angle = scale * np.sqrt(k), k * _GOLDEN_ANGLE
+        n = self._count()
+        k = np.arange(n)
+        k = k[np.argsort(k % self.passes, kind="stable")].astype(float)
+        r, angle = self.step * np.sqrt(k / math.pi), k * _GOLDEN_ANGLE
         return r[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
 
 

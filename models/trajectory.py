@@ -64,6 +64,11 @@ class Trajectory:
         return None
 
     @property
+    def pass_index(self) -> np.ndarray | None:
+        """(n,) int64, the pass of each position, where there are several."""
+        return None
+
+    @property
     def nominal_step(self) -> float | None:
         """Distance between neighbours, in `units`."""
         return getattr(self, "step", None)
@@ -128,6 +133,13 @@ class Trajectory:
         return out
 
 
+def counted(value: Any, name: str) -> int:
+    """Return a whole number of at least 1, or raise TrajectoryError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise TrajectoryError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    return int(value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Field(Trajectory):
     """A square or oblong field covered with a given step."""
@@ -175,10 +187,20 @@ class Field(Trajectory):
 
 @dataclass(frozen=True, kw_only=True)
 class Disc(Field):
-    """A round field whose diameter is `fov`."""
+    """A round field whose diameter is `fov`.
+
+    Parameters
+    ----------
+    passes : int
+        How often the field is covered; together the passes are as dense as one pass would be.
+        What was visited in several passes shows how the specimen drifts; one spiral does not.
+    """
+
+    passes: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "passes", counted(self.passes, "passes"))
         if self.fov[0] != self.fov[1]:
             raise TrajectoryError("a spiral fills a disc; give one fov, its diameter.")
 

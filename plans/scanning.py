@@ -85,11 +85,12 @@ def spiral(
     kind: Literal["archimedean", "fermat"] = "archimedean",
     fov_nm: float = 10.0,
     step_nm: float = 0.2,
+    passes: int = 1,
     dwell_ms: float = 1.0,
     center_nm: tuple[float, float] = (0.0, 0.0),
     md: Optional[dict] = None,  # noqa: UP045
 ) -> MsgGenerator[str]:
-    """Scan a disc from its centre outwards.
+    """Scan a disc from its centre outwards, once or in several passes.
 
     Parameters
     ----------
@@ -97,6 +98,9 @@ def spiral(
         Archimedean: constant velocity along one line. Fermat: the most even dose, with jumps.
     fov_nm : float, nm
         Diameter of the disc. The others are as of `raster`.
+    passes : int
+        How often the disc is covered, each time that much sparser. The passes show the drift of
+        the specimen, which one spiral alone does not.
 
     Returns
     -------
@@ -105,7 +109,7 @@ def spiral(
     kinds = {"archimedean": Archimedean, "fermat": Fermat}
     if kind not in kinds:
         raise ValueError(f"a spiral is 'archimedean' or 'fermat', not {kind!r}.")
-    path = kinds[kind](fov=fov_nm, step=step_nm, center=center_nm)
+    path = kinds[kind](fov=fov_nm, step=step_nm, center=center_nm, passes=passes)
     return (yield from _scan("spiral", detectors, scan_coils, path, dwell_ms, md))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..base import Batch, Quantity
 from ..drift import MIN_FRAMES, Drift, find_drift
 from ..experiment import Experiment
+from ..trajectories import Random
 from ..virtual_images import VirtualImages
 from .geometry import batch_positions, median_spacing
 
@@ -33,8 +34,8 @@ class Alignment:
     ----------
     experiment : Experiment
     drift : {"auto", "off"}
-        "auto" moves positions where a scan of several passes, or of free positions, shows a drift
-        of more than 3 standard errors.
+        "auto" moves positions where a scan of several passes, or of random positions, shows a
+        drift of more than 3 standard errors.
 
     Raises
     ------
@@ -144,13 +145,13 @@ class Alignment:
         return best
 
     def _groups(self, index: np.ndarray) -> Any:
-        """Return each frame's pass, or into how many stretches a scan of free positions is cut."""
+        """Return each frame's pass, or into how many stretches random positions are cut."""
         experiment = self.experiment
         if experiment.passes is not None:
             inside = index < len(experiment.passes)
             return np.where(inside, experiment.passes[np.where(inside, index, 0)], -1)
-        if experiment.scan_order in ("raster", "serpentine"):
-            return None
+        if experiment.trajectory_type != Random.type:
+            return None  # one spiral or raster is turned and stretched by a drift, no more
         stretches = len(index) // _STRETCH_FRAMES
         return stretches if stretches >= 4 else None
 

@@ -94,6 +94,8 @@ def test_rotation_and_transposition_that_are_not_stated_are_found(rotation_deg, 
     "path",
     [
         Multipass(**FIELD, passes=4, order="interleaved"),
+        Archimedean(**FIELD, passes=4),
+        Fermat(**FIELD, passes=4),
         Random(**FIELD),
     ],
     ids=lambda path: path.type,
@@ -113,7 +115,11 @@ def test_positions_follow_a_drift(path):
 
 @pytest.mark.parametrize(
     "path",
-    [Multipass(**FIELD, passes=4, order="interleaved"), Fermat(**FIELD), Archimedean(**FIELD)],
+    [
+        Multipass(**FIELD, passes=4, order="interleaved"),
+        Fermat(**FIELD),
+        Archimedean(**FIELD, passes=3),
+    ],
     ids=lambda path: path.type,
 )
 def test_where_nothing_drifts_nothing_moves(path):

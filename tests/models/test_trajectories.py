@@ -64,6 +64,26 @@ def test_every_raster_point_is_visited_once_in_multipass(step, ny, nx, passes, i
     assert path.pass_index.max() < passes
 
 
+@pytest.mark.parametrize("kind", [Archimedean, Fermat])
+@pytest.mark.parametrize("passes", [2, 3, 5])
+def test_each_pass_of_a_spiral_covers_the_disc(kind, passes):
+    once = kind(fov=20, step=0.5)
+    path = kind(fov=20, step=0.5, passes=passes)
+    assert path.n_points == pytest.approx(once.n_points, rel=0.03)
+    assert (np.diff(path.pass_index) >= 0).all()
+    radius = np.hypot(*path.positions.T)
+    assert radius.max() <= 10 + 1e-9
+    for number in range(passes):
+        own = radius[path.pass_index == number]
+        assert len(own) == pytest.approx(path.n_points / passes, rel=0.1)
+        # as many points in the inner half of the area as in the outer
+        assert np.median(own) == pytest.approx(10 / math.sqrt(2), rel=0.08)
+    assert once.pass_index is None
+    assert from_dict(json.loads(json.dumps(path.to_dict()))) == path
+    if kind is Fermat:
+        assert _sorted(path.positions) == _sorted(once.positions)
+
+
 def test_an_interleaved_pass_is_a_coarser_raster():
     path = Multipass(fov=8, step=1, passes=4, order="interleaved")
     for number in range(4):
