@@ -14,7 +14,7 @@ from .single_sideband import SingleSideband
 from .solve import METHODS as ENGINES
 
 METHODS = ("auto", "single_sideband", *ENGINES)
-_DIRECT = ("eps", "bins_across", "centre_px")
+_DIRECT = ("eps", "weighting", "bins_across", "centre_px", "also", "canvas_memory_gb")
 _ITERATIVE = (
     "iterations",
     "rpie_alpha",
