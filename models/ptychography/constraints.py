@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
+import scipy.ndimage
 
 from ..experiment import Experiment
 from .background_kernels import residual_sums
@@ -19,6 +20,7 @@ from .thick import ThickProblem
 APERTURE_EDGE_PX = 2.0
 SUPPORT_EDGE_PX = 4.0
 BACKGROUND_FROM = 2
+BACKGROUND_SMOOTH_PX = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +153,9 @@ def estimate(problem: Problem) -> np.ndarray:
     """Return a better background (h, w) float32, counts, at least 0.
 
     One step of Newton's method for the background that makes all frames likeliest, object and
-    probe being as they are: the mean residual, frames where a pixel is dark counting most.
+    probe being as they are: the mean residual, frames where a pixel is dark counting most. It is
+    smooth by a pixel. Where the direct beam falls, frames hardly differ and a background hardly
+    differs from a brighter probe: there it is the least certain.
     """
     obj, propagator = problem.obj, np.ones(problem.probe.shape[1:], np.complex64)
     if isinstance(problem, ThickProblem):
@@ -174,5 +178,6 @@ def estimate(problem: Problem) -> np.ndarray:
     shares = [(problem.rows[kinds[problem.rows] == kind], kind) for kind in range(CLASSES**2)]
     for own in run(problem.pool, work, [share for share in shares if len(share[0])]):
         sums += own
+    sums = [scipy.ndimage.gaussian_filter(s, BACKGROUND_SMOOTH_PX, mode="wrap") for s in sums]
     better = problem.background + sums[0] / np.maximum(sums[1], 1e-30)
     return (np.maximum(better, 0) * (problem.good > 0)).astype(np.float32)

@@ -59,9 +59,13 @@ class IterativePtychography:
         self.experiment = experiment
         self.settings = given = Settings(**settings)
         self.plan = Plan(
-            given.method, given.iterations, given.alphas, given.update_probe,
+            given.method,
+            given.iterations,
+            given.alphas,
+            given.update_probe,
             given.position_bound_px,
-        )  # fmt: skip
+            settles=not (given.position_bound_px or given.background),
+        )
         self.preview = given.preview
         self.measured = Measured(experiment)
         self._preview_rng = np.random.default_rng(given.seed)

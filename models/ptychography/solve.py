@@ -36,6 +36,8 @@ class Plan:
     update_probe : bool
     position_bound_px : float, object pixels
         How far rPIE, ePIE and LSQ-ML may move a position along y and x; 0 leaves positions alone.
+    settles : bool
+        Whether passes end when nothing is gained; a background goes on growing slowly.
     """
 
     method: str = "rpie"
@@ -43,6 +45,7 @@ class Plan:
     alphas: tuple[float, float] | None = None
     update_probe: bool = True
     position_bound_px: float = 0.0
+    settles: bool = True
 
 
 ENGINES = {"rpie": Pie, "epie": Pie, "lsqml": LeastSquares, "dm": DifferenceMap}
@@ -104,7 +107,7 @@ def solve(
         done = len(errors)
         if between is not None:
             between(problem, done)
-        if settled or done <= 2 * PATIENCE or plan.method == "dm" or plan.position_bound_px:
+        if settled or done <= 2 * PATIENCE or plan.method == "dm" or not plan.settles:
             continue
         settled = errors[-1] > (1 - STILL) * errors[-1 - PATIENCE]
         if settled and done + LAST < len(schedule):

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.fft
+import scipy.ndimage
 
 from .problem import CLASSES, Problem, moved, orthogonal, ramp, slopes_of
 from .stripes import Seams, run
 from .thick_kernels import measure_thick, sweep_thick
 
 HASTE = 1.0
+FIRST_POWER, FIRST_SMOOTH_PX = 0.02, 2.0
 
 
 @dataclass(eq=False)
@@ -164,13 +166,15 @@ def states_of(obj: np.ndarray, lit: np.ndarray) -> np.ndarray:
 def empty_object(states: int, slices: int, shape: tuple[int, int], seed: int) -> np.ndarray:
     """Return an object (states, slices, H, W) complex64 through which all light passes.
 
-    Further states start as a tenth of the power, of random phase: equal states would stay equal.
+    Further states start weak, smooth and at random: equal states would stay equal, and what is
+    rough scatters to where no light is.
     """
     obj = np.ones((states, slices, *shape), np.complex64)
     if states > 1:
-        phase = np.random.default_rng(seed).uniform(-np.pi, np.pi, (states - 1, slices, *shape))
-        obj[0] *= np.sqrt(0.9)
-        obj[1:] = np.sqrt(0.1 / (states - 1)) * np.exp(1j * phase)
+        field = np.random.default_rng(seed).normal(size=(states - 1, slices, *shape))
+        field = scipy.ndimage.gaussian_filter(field, (0, 0, FIRST_SMOOTH_PX, FIRST_SMOOTH_PX))
+        obj[0] *= np.sqrt(1 - FIRST_POWER)
+        obj[1:] = 1j * np.sqrt(FIRST_POWER / (states - 1)) * field / field.std()
     return obj
 
 
