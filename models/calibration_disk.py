@@ -133,6 +133,8 @@ def fit_disk(mean_frame: np.ndarray, good: np.ndarray | None = None) -> Disk:
         lambda p: model(p) - values,
         start,
         bounds=(low, high),
+        # a decomposition of so tall a matrix sets every BLAS thread spinning, 20 times the work
+        tr_solver="lsmr",
         loss="soft_l1",
         f_scale=0.1,
         x_scale=[1, 1, 1, 0.05, 0.05, 0.5, 1, 1],

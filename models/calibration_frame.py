@@ -133,8 +133,11 @@ def _filled(seen: np.ndarray) -> np.ndarray:
 def _without_plane(fields: np.ndarray, seen: np.ndarray) -> np.ndarray:
     y, x = np.indices(seen.shape)
     terms = np.stack([np.ones(seen.shape), y - y.mean(), x - x.mean()], axis=-1)
-    plane = np.linalg.lstsq(terms[seen], fields[seen], rcond=None)[0]
-    return fields - terms @ plane
+    inside, wanted = terms[seen], fields[seen]
+    # by the normal equations: a decomposition sets every BLAS thread spinning
+    normal = np.einsum("ni,nj->ij", inside, inside)
+    plane = np.linalg.solve(normal, np.einsum("ni,nj->ij", inside, wanted))
+    return fields - np.einsum("yxi,ij->yxj", terms, plane)
 
 
 def _turned(fields: np.ndarray, rotation_deg: float | None) -> tuple[float, float, float]:

@@ -24,7 +24,7 @@ from .virtual_detectors import (
     runs_of,
     scale_of,
 )
-from .virtual_frame import MeanPattern, frame_of
+from .virtual_frame import Frame, MeanPattern, frame_of
 from .virtual_kernels import Survey
 
 ESTIMATE_FRAMES = 64
@@ -209,6 +209,22 @@ class VirtualImages:
         sums = self._sorted()["sums"] if self._rows else np.zeros((0, len(self._names)))
         return {name: sums[:, column] for column, name in enumerate(self._names)}
 
+    def scan_frame(self) -> Frame | None:
+        """Return rotation and transposition, stated or found; None where there is no picture."""
+        if not self._rows:
+            return None
+        rows = self._sorted()
+        image = place(self.experiment, rows["index"], rows.get("positions"))
+        com_px, _ = _centre_of_mass(rows["sums"][:, 0], rows["moments"])
+        return None if image is None else self._frame(image, rows["sums"], com_px)[0]
+
+    def _frame(
+        self, image: ScanImage, sums: np.ndarray, com_px: np.ndarray
+    ) -> tuple[Frame, np.ndarray, str]:
+        deflection, units = self._deflection(com_px, image.pixel)
+        dark = sums[:, self._names.index("adf")] if "adf" in self._names else None
+        return frame_of(self.experiment, image, deflection, dark), deflection, units
+
     def _pictures(
         self,
         result: dict[str, Quantity],
@@ -220,9 +236,7 @@ class VirtualImages:
         for column, name in enumerate(self._names):
             if name not in ("com", "sum"):
                 result[name] = Quantity(image(sums[:, column]), "counts", ("y", "x"))
-        deflection, units = self._deflection(com_px, image.pixel)
-        dark = sums[:, self._names.index("adf")] if "adf" in self._names else None
-        frame = frame_of(self.experiment, image, deflection, dark)
+        frame, deflection, units = self._frame(image, sums, com_px)
         flags += frame.flags
         result |= frame.quantities()
         gradient = into_scan(deflection, frame.rotation_rad, frame.transposed)

@@ -86,19 +86,16 @@ class Alignment:
     def frame(self) -> tuple[Experiment, list[str], list[str]]:
         """Return the experiment in its scan's frame, what was found, and what is doubtful."""
         experiment = self.experiment
-        found = {} if self._survey is None else self._survey.result_
-        if "scan_rotation_deg" not in found:
+        found = None if self._survey is None else self._survey.scan_frame()
+        if found is None:
             return experiment, [], []
         known = experiment
         if not experiment.scan_rotation_stated:
             known = replace(
-                experiment,
-                scan_rotation_rad=math.radians(found["scan_rotation_deg"].value),
-                transposed=bool(found["transposed"].value),
+                experiment, scan_rotation_rad=found.rotation_rad, transposed=found.transposed
             )
-        said = [text for text in found["flags"].value if "rotation" in text]
-        notes = [text for text in said if text.startswith("estimated")]
-        return known, notes, [text for text in said if text not in notes]
+        notes = [text for text in found.flags if text.startswith("estimated")]
+        return known, notes, [text for text in found.flags if text not in notes]
 
     def positions(self) -> tuple[np.ndarray, Drift | None, list[str]]:
         """Return positions (n, 2) in order of scan index, less drift; the drift, what was found.

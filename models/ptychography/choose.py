@@ -168,13 +168,17 @@ class Ptychography:
             result = self.iterative.result_
         elif self.direct is not None and self.direct.n_frames:
             known, notes, doubts = self.alignment.frame()
-            self.direct.set_optics(scan_rotation_rad=known.scan_rotation_rad)
+            self.direct.set_optics(
+                scan_rotation_rad=known.scan_rotation_rad, transposed=bool(known.transposed)
+            )
             result = self.direct.result_
         else:
             return {}
         if not result:
             return {}
-        reasons = [*result["trust_reasons"].value, *self.centring.reasons, *doubts]
+        reasons = list(result["trust_reasons"].value)
+        said = {reason.split(":")[0] for reason in reasons}
+        reasons += [r for r in (*self.centring.reasons, *doubts) if r.split(":")[0] not in said]
         return result | {
             **self.alignment.quantities(known, self._drift),
             "trust": Quantity(not reasons),
