@@ -6,6 +6,7 @@ import numpy as np
 import scipy.fft
 
 from .batch_kernels import reflect
+from .difference_kernels import reflect_counts
 from .engine_kernels import exit_waves
 from .problem import Problem, moved, orthogonal, ramp
 from .stripes import run
@@ -18,8 +19,10 @@ PROBE_FROM = 2
 class DifferenceMap:
     """Thibault et al., Ultramicroscopy 109, 338 (2009), with beta = 1.
 
-    Keeps one exit wave a frame, ``8 n modes h w`` bytes. Always takes the amplitude likelihood: a
-    projection is what the method is made of, and contrast is lost where counts are few.
+    Keeps one exit wave a frame, ``8 n modes h w`` bytes. With the amplitude likelihood far fields
+    are projected on what was measured: with noise there is no point that all projections share,
+    waves wander, and contrast is lost. With the Poisson likelihood they go half the way, see
+    `difference_kernels.approach`, and come to rest.
 
     Parameters
     ----------
@@ -82,10 +85,12 @@ class DifferenceMap:
                     np.zeros_like(probe),
                     np.zeros(shape[1:], np.float32),
                 )
-                error = reflect(
-                    problem.obj, probe, problem.counts, problem.good, problem.background,
-                    part, corners, self.waves, *sums,
-                )  # fmt: skip
+                given = problem.obj, probe, problem.counts, problem.good, problem.background
+                place = part, corners, self.waves
+                if problem.poisson:
+                    error = reflect_counts(*given, np.float32(problem.floor), *place, *sums)
+                else:
+                    error = reflect(*given, *place, *sums)
                 return *sums, error
 
             parts = [part for part in np.array_split(members, SHARES) if len(part)]

@@ -229,8 +229,11 @@ def _reasons(
             f"probe larger than the box: its diameter of {diameter:.0f} px is more than"
             f" {MAX_DIAMETER:.0%} of the box of {box} px; defocus less or sample finer in angle"
         )
-    if model.settings.method == "dm":
-        reasons.append("contrast: the difference map leaves the phase too low; finish with rpie")
+    if model.settings.method == "dm" and model.settings.likelihood == "amplitude":
+        reasons.append(
+            "contrast: the difference map with the amplitude likelihood leaves the phase too low;"
+            " take the Poisson likelihood"
+        )
     if model.converged_:
         reasons += _scale_reasons(model, lit, probe)
     return reasons

@@ -40,7 +40,7 @@ class Settings:
     Parameters
     ----------
     method : {"rpie", "epie", "lsqml", "dm"}
-        Previews are rPIE's (ePIE's) whatever the method. "dm" takes the amplitude likelihood.
+        Previews are rPIE's (ePIE's) whatever the method.
     iterations : int
         Passes over all frames in `converge`, at most; see `solve.solve` for when it stops.
     rpie_alpha : float or (first, last) or None
