@@ -8,7 +8,7 @@ import scipy.fft
 from .engine_kernels import sweep
 from .in_cache_kernels import sweep_in_cache
 from .problem import CLASSES, Problem, Scene, moved, orthogonal, ramp, slopes_of, transposed
-from .stripes import Seams, run
+from .stripes import Seams, in_turns, run
 
 
 class Pie:
@@ -80,9 +80,12 @@ class Pie:
                 error = sweep(*given) if tables is None else sweep_in_cache(*given, *tables)
                 return stripe, copy, gradient, density, error
 
-            done = run(problem.pool, work, parts)
-            if seams is not None:
-                seams.join(obj, [part[:2] for part in done])
+            done = []
+            for turn in in_turns(parts):
+                made = run(problem.pool, work, turn)
+                if seams is not None:
+                    seams.join(obj, [part[:2] for part in made])
+                done += made
             misfit += sum(part[4] for part in done)
             if self.update_probe:
                 gradient = sum((part[2] for part in done[1:]), done[0][2])

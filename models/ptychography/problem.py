@@ -17,9 +17,8 @@ import scipy.fft
 from .engine_kernels import measure
 from .in_cache_fft import Tables, suits, tables
 from .in_cache_kernels import measure_in_cache
-from .stripes import run, stripes_of
+from .stripes import CLASSES, run, stripes_of
 
-CLASSES = 4
 Kind = TypeVar("Kind", int, np.ndarray)
 
 

@@ -9,7 +9,7 @@ import scipy.fft
 import scipy.ndimage
 
 from .problem import CLASSES, Problem, moved, orthogonal, ramp, slopes_of
-from .stripes import Seams, run
+from .stripes import Seams, in_turns, run
 from .thick_kernels import measure_thick, sweep_thick
 
 HASTE = 1.0
@@ -117,10 +117,13 @@ class ThickPie:
                 )  # fmt: skip
                 return stripe, obj, gradient, density, error
 
-            done = run(problem.pool, work, parts)
-            if seams is not None:
-                for k, s in np.ndindex(problem.obj.shape[:2]):
-                    seams.join(problem.obj[k, s], [(part[0], part[1][k, s]) for part in done])
+            done = []
+            for turn in in_turns(parts):
+                made = run(problem.pool, work, turn)
+                if seams is not None:
+                    for k, s in np.ndindex(problem.obj.shape[:2]):
+                        seams.join(problem.obj[k, s], [(part[0], part[1][k, s]) for part in made])
+                done += made
             misfit += sum(part[4] for part in done)
             if self.update_probe:
                 gradient = sum((part[2] for part in done[1:]), done[0][2])
