@@ -10,11 +10,12 @@ from ..experiment import Experiment
 from .forward import partially_coherent
 from .geometry import Canvas
 from .probe import initial_probe, more_modes
-from .sampling import Sampling
+from .sampling import MOST_BYTES, Sampling
 from .settings import Settings
 from .thick import empty_object
 
 FWHM = 2.354820045
+COPIES = 3
 
 
 def first_probe(
@@ -77,7 +78,21 @@ def _from_source(
 
 
 def new_object(settings: Settings, shape: tuple[int, int]) -> np.ndarray:
-    """Return an empty object, (H, W) or (states, slices, H, W) complex64."""
+    """Return an empty object, (H, W) or (states, slices, H, W) complex64.
+
+    Raises
+    ------
+    ValueError
+        When it and the threads' copies take more than 8 GB.
+    """
+    planes = settings.slices * settings.object_modes
+    size = COPIES * 8.0 * planes * shape[0] * shape[1]
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"an object of {planes} planes of {shape[0]} x {shape[1]} pixels takes"
+            f" {size / 1e9:.3g} GB, at most {MOST_BYTES / 1e9:.3g} GB are allowed; lower slices,"
+            " object_modes or object_upsampling, or scan a smaller field"
+        )
     if settings.thick:
         return empty_object(settings.object_modes, settings.slices, shape, settings.seed)
     return np.ones(shape, np.complex64)

@@ -7,7 +7,7 @@ import pytest
 
 from flyback.models.base import Batch
 from flyback.models.experiment import Experiment
-from flyback.models.ptychography import sampling
+from flyback.models.ptychography import sampling, start
 from flyback.models.ptychography.forward import simulate_frames
 from flyback.models.ptychography.iterative import IterativePtychography
 from flyback.models.ptychography.probe import aberrated_probe
@@ -127,6 +127,9 @@ def test_too_much_memory_is_refused(monkeypatch):
     monkeypatch.setattr(sampling, "MOST_BYTES", 1e6)
     with pytest.raises(ValueError, match=r"object_upsampling must be lower than 4: 400 frames"):
         solved(view, view.frames, view.experiment(), object_upsampling=4)
+    monkeypatch.setattr(start, "MOST_BYTES", 1e5)
+    with pytest.raises(ValueError, match=r"an object of 3 planes of .* lower slices, object_modes"):
+        solved(view, view.frames, view.experiment(), object_modes=3)
 
 
 @pytest.mark.parametrize(
