@@ -15,8 +15,8 @@ from .overlap_kernels import overlap_function
 
 MIN_LIGHT = 0.02
 _HELD = 0.97
-_OVERSAMPLING = 4
-_MAX_CELLS = 12
+_MAX_OVERSAMPLING = 4.0
+_TABLE = 96.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +143,7 @@ class BrightField:
         q_per_m: np.ndarray,
         part: slice,
         over_rows: Callable[[int, Callable[[slice], None]], None],
+        max_cells: int = 12,
     ) -> np.ndarray:
         """Return G for some super-pixels.
 
@@ -154,6 +155,8 @@ class BrightField:
         part : slice of K
         over_rows : callable
             Given a number of rows and work on a slice of them, gets it done.
+        max_cells : int
+            Into how many cells along a side a super-pixel is cut at most, where the phase swings.
 
         Returns
         -------
@@ -163,9 +166,11 @@ class BrightField:
         radius = optics.semi_convergence_angle_rad / sampling
         beyond = np.hypot(*np.moveaxis(q_per_m, -1, 0)) * optics.wavelength_m
         lost = (beyond >= 2 * optics.semi_convergence_angle_rad) | (beyond == 0)
-        shifts = np.where(lost[..., None], np.nan, optics.shifts_px(q_per_m)) * _OVERSAMPLING
-        n = self._cells(optics, radius)
-        table, origin = _table(optics, radius, self.size / n)
+        # a table of some hundred samples across is fine enough however large the disk is
+        fine = float(np.clip(_TABLE / radius.max(), 1.0, _MAX_OVERSAMPLING))
+        shifts = np.where(lost[..., None], np.nan, optics.shifts_px(q_per_m)) * fine
+        n = self._cells(optics, max_cells)
+        table, origin = _table(optics, radius, self.size / n, fine)
         cells, light = self._cell_light(optics, n, part)
         phase = optics.cycles(cells[..., 0] * sampling[0], cells[..., 1] * sampling[1])
         reach = (self.size / math.sqrt(2) + self.size / n + 1) / float(radius.min())
@@ -174,17 +179,17 @@ class BrightField:
         arguments = (
             table,
             origin,
-            radius * _OVERSAMPLING,
-            cells * _OVERSAMPLING,
+            radius * fine,
+            cells * fine,
             light.astype(np.float32),
             phase.astype(np.float32),
             reach,
-            np.ascontiguousarray(cells.mean(axis=1)) * _OVERSAMPLING,
+            np.ascontiguousarray(cells.mean(axis=1)) * fine,
         )
         over_rows(len(shifts), lambda s: overlap_function(*arguments, shifts[s], out[s]))
         return out.view(np.complex64)[..., 0] if depth == 2 else out[..., 0]
 
-    def _cells(self, optics: Optics, radius: np.ndarray) -> int:
+    def _cells(self, optics: Optics, most: int) -> int:
         """Choose into how many cells along a side a super-pixel is cut.
 
         So many that the phase between a cell's ray and its side band, at half the aperture,
@@ -203,7 +208,7 @@ class BrightField:
         )
         curvature = bend / (t[1] - t[0]) ** 2
         swing = curvature * optics.semi_convergence_angle_rad * self.size * max(sampling) / 2
-        return int(np.clip(math.ceil(2 * swing), min(self.size, 2), min(self.size, _MAX_CELLS)))
+        return min(max(math.ceil(2 * swing), 2), self.size, most)
 
     def _cell_light(self, optics: Optics, n: int, part: slice) -> tuple[np.ndarray, np.ndarray]:
         """Return the middles (k, n n, 2), px from the axis, and the light (k, n n) of cells."""
@@ -227,13 +232,15 @@ class BrightField:
         return np.ascontiguousarray(cells.reshape(len(y), n * n, 2)), light
 
 
-def _table(optics: Optics, radius: np.ndarray, cell_px: float) -> tuple[np.ndarray, np.ndarray]:
+def _table(
+    optics: Optics, radius: np.ndarray, cell_px: float, fine: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return amplitude averaged over a cell and phase, finely sampled, and where its axis is."""
     sampling = np.array(optics.angular_sampling_rad)
-    half = np.ceil((radius + cell_px + 2) * _OVERSAMPLING).astype(int)
-    y, x = (np.arange(-n, n + 1) / _OVERSAMPLING * d for n, d in zip(half, sampling, strict=True))
+    half = np.ceil((radius + cell_px + 2) * fine).astype(int)
+    y, x = (np.arange(-n, n + 1) / fine * d for n, d in zip(half, sampling, strict=True))
     amplitude = optics.amplitude(y[:, None], x[None])
-    width = max(1, round(cell_px * _OVERSAMPLING))
+    width = max(1, round(cell_px * fine))
     kernel = np.ones(width + 1 - width % 2)
     if width % 2 == 0:  # an even width is centred with halves at its ends
         kernel[[0, -1]] = 0.5

@@ -91,7 +91,7 @@ class Optics:
     def image_shifts_m(self, angles_rad: np.ndarray, step_rad: float = 1e-6) -> np.ndarray:
         """Return how far the bright-field image of a tilt is displaced.
 
-        ``grad chi / (2 pi)`` in the detector's frame, turned into the scan's.
+        ``-grad chi / (2 pi)`` in the detector's frame, turned into the scan's.
 
         Parameters
         ----------
@@ -114,5 +114,5 @@ class Optics:
             ],
             axis=1,
         )
-        shifts = slope / step_rad * self.wavelength_m
+        shifts = -slope / step_rad * self.wavelength_m
         return into_scan(shifts, self.scan_rotation_rad, self.transposed)

@@ -13,8 +13,7 @@ can be changed at any time, without the frames. Two canvases add.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -24,6 +23,7 @@ from ..base import Batch, Quantity
 from ..corrections import check_frames, corrected, tables
 from ..experiment import Experiment, MissingMetadata
 from .bright_field import BrightField
+from .canvas_size import bytes_a_pixel, canvas_step, choose_bins
 from .geometry import batch_positions
 from .icom import icom_phase
 from .optics import Optics
@@ -31,10 +31,9 @@ from .parallax import parallax
 from .pattern_check import PatternCheck
 from .results import shared_result
 from .scan_canvas import ScanCanvas
-from .side_bands import Projection, Projector, refresh_bytes
+from .side_bands import Projection, Projector
 
 MIN_FRAMES = 64
-LARGE_CANVAS_PX = 300**2
 WEIGHTINGS = ("single_sideband", "optimal")
 ALSO = ("icom", "parallax")
 
@@ -63,7 +62,7 @@ class SingleSideband:
     also : sequence of {"icom", "parallax"}
         What else to make of the canvas: ``icom_phase`` and ``parallax`` of the result.
     canvas_memory_gb : float
-        What canvas and refresh may take, as `canvas_memory_bytes` counts.
+        What canvas and refresh may take, as `canvas_size.canvas_memory_bytes` counts.
     workers : int
         Threads of a refresh.
 
@@ -106,8 +105,8 @@ class SingleSideband:
         self._set(experiment, aberrations or {}, eps, weighting)
         self.also = tuple(also)
         self.memory_bytes = canvas_memory_gb * 1e9
-        self.step_m = _canvas_step(experiment)
-        self.bins_across = bins_across or _bins(experiment, self.step_m, self.memory_bytes)
+        self.step_m = canvas_step(experiment)
+        self.bins_across = bins_across or choose_bins(experiment, self.step_m, self.memory_bytes)
         self.centre_px = centre_px
         self._projector = Projector(max(1, workers), 0.0)
         self._pattern = PatternCheck()
@@ -158,7 +157,7 @@ class SingleSideband:
 
     def _new_canvas(self, field: BrightField) -> ScanCanvas:
         depth = len(field.keep)
-        share = 4 * (depth + 1) / _bytes_a_pixel(depth)
+        share = 4 * (depth + 1) / bytes_a_pixel(depth)
         extent = self.experiment.extent
         return ScanCanvas(depth, self.step_m, extent, share * self.memory_bytes)
 
@@ -297,9 +296,13 @@ class SingleSideband:
         """
         canvas, field = self.gathered()
         shape = canvas.touched[1].shape
-        used = float(shape[0] * shape[1]) * _bytes_a_pixel(canvas.depth)
+        used = float(shape[0] * shape[1]) * bytes_a_pixel(canvas.depth)
         self._projector.max_bytes = max(self.memory_bytes - used, 0.0)
         return self._projector(canvas, field, self.optics)
+
+    def over_rows(self, n: int, work: Callable[[slice], None]) -> None:
+        """Spread work on n rows over the model's threads."""
+        self._projector.over_rows(n, work)
 
     def gathered(self) -> tuple[ScanCanvas, BrightField]:
         """Return the canvas and its super-pixels.
@@ -376,53 +379,3 @@ class SingleSideband:
         if self.weighting == "single_sideband" and float(np.abs(phase).max(initial=0)) > 1:
             reasons.append("not a weak phase: the phase exceeds 1 rad, use rpie")
         return reasons
-
-
-def canvas_memory_bytes(shape: tuple[int, int], super_pixels: int) -> float:
-    """Return what a canvas and its refresh need at most, beside a remembered overlap function.
-
-    ``H W (4 K + 4)`` for the canvas and ``H W (12 min(K, 8) + 64)`` for a refresh, which works on
-    8 super-pixels at a time where the canvas is large; a small one may take up to 0.15 GB more.
-    While a canvas grows, the old one lives beside the new. Where it fits, the overlap function is
-    remembered: another ``2 H W K``, with aberrations ``4 H W K``. 2048 x 2048 with 58 super-pixels,
-    8 across, is 1.7 GB.
-
-    Parameters
-    ----------
-    shape : (H, W)
-        Canvas pixels.
-    super_pixels : int
-        K, about ``0.785 (bins_across + 0.6)^2``.
-    """
-    spare = refresh_bytes(shape, super_pixels)
-    return float(shape[0] * shape[1]) * 4 * (super_pixels + 1) + spare
-
-
-def _bytes_a_pixel(super_pixels: int) -> float:
-    """Return what a pixel of a large canvas costs."""
-    large = (4096, 4096)
-    return canvas_memory_bytes(large, super_pixels) / (large[0] * large[1])
-
-
-def _canvas_step(experiment: Experiment) -> float:
-    if experiment.step is not None:
-        return experiment.step
-    if experiment.extent is not None and experiment.n_points:
-        (y0, x0), (y1, x1) = experiment.extent
-        area = (y1 - y0) * (x1 - x0)
-        if area > 0:
-            return math.sqrt(area / experiment.n_points)
-    return experiment.need("step")
-
-
-def _bins(experiment: Experiment, step_m: float, memory_bytes: float) -> int:
-    """Choose the super-pixels so that canvas and refresh stay small and within memory."""
-    if experiment.extent is None:
-        return 16
-    (y0, x0), (y1, x1) = experiment.extent
-    pixels = ((y1 - y0) / step_m + 4) * ((x1 - x0) / step_m + 4)
-    for bins in (16, 8, 6):
-        fits = pixels * _bytes_a_pixel(round(0.785 * (bins + 0.6) ** 2)) <= memory_bytes
-        if fits and (bins < 16 or pixels < LARGE_CANVAS_PX):
-            return bins
-    return 4
