@@ -14,6 +14,7 @@ from .stripes import run
 MOST_BYTES = 8e9
 SHARES = 4
 PROBE_FROM = 2
+LEAST_FLOOR = 1.0
 
 
 class DifferenceMap:
@@ -75,6 +76,8 @@ class DifferenceMap:
         obj_weight = np.zeros(problem.obj.shape, np.float32)
         probe_sum, probe_weight = np.zeros(shape, np.complex64), 0.0
         misfit = 0.0
+        # below one count the steps in dim pixels are as uneven as a projection's
+        floor = np.float32(max(problem.floor, LEAST_FLOOR))
         for kind, members in problem.shares(kinds, problem.rows):
             probe = moved(spectrum, kind)
 
@@ -88,7 +91,7 @@ class DifferenceMap:
                 given = problem.obj, probe, problem.counts, problem.good, problem.background
                 place = part, corners, self.waves
                 if problem.poisson:
-                    error = reflect_counts(*given, np.float32(problem.floor), *place, *sums)
+                    error = reflect_counts(*given, floor, *place, *sums)
                 else:
                     error = reflect(*given, *place, *sums)
                 return *sums, error

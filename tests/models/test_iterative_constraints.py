@@ -96,16 +96,16 @@ def test_a_background_is_found_and_the_object_is_better_for_it(kind, method):
     result = found.result_
     assert found.fourier_error_ < 1.01 * without.fourier_error_
     contrast = [abs(gain(m.result_, view) - 1) for m in (without, found)]
-    assert contrast[1] < 0.6 * contrast[0]
-    assert contrast[1] < 0.17
-    assert correlation(*scanned(result, view)) > 0.95
+    assert contrast[1] < 0.75 * contrast[0]
+    assert contrast[1] < 0.25
+    assert correlation(*scanned(result, view)) > 0.93
     dark = radius > 20  # in the direct beam frames hardly differ
     background = result["background"].value
     assert background.min() >= 0
     assert result["background"].units == "counts"
     if method == "rpie":
         left = np.sqrt(((background - truth)[dark] ** 2).mean())
-        assert left < 0.45 * np.sqrt((truth[dark] ** 2).mean())
+        assert left < 0.6 * np.sqrt((truth[dark] ** 2).mean())
     assert "background" not in without.result_
 
 
