@@ -87,9 +87,11 @@ def estimate_defocus(
     Returns
     -------
     Defocus or None
-        None where the data do not tell. ``sigma_m`` is the standard error from the curvature of
-        the likelihood; ``fourier_error`` the share of power unexplained; ``contrast`` how much of
-        the explained power the best value explains beyond the usual one.
+        None where the data do not tell, or the best lies at the end of the range. A crystal whose
+        strongest reflection the scan's step cannot resolve misleads. ``sigma_m`` is the standard
+        error from the curvature of the likelihood, without what the model gets wrong;
+        ``fourier_error`` the share of power unexplained; ``contrast`` how much of the explained
+        power the best value explains beyond the usual one.
 
     Raises
     ------
@@ -122,6 +124,8 @@ def estimate_defocus(
         near = np.linspace(best - 1.25 * step, best + 1.25 * step, 11)
         best = float(near[int(np.argmax([search.explained(data, d, 4) for d in near]))])
         step /= 4
+    if not low_m < best < high_m:
+        return None
     best, bend, top = _summit(lambda d: search.explained(data, d, 4), best, step / 2)
     variance = search.variance(data, top) / max(bend, 1e-300)
     sigma = float(np.sqrt(variance)) if bend > 0 else step

@@ -21,7 +21,7 @@ def model_of(*arguments, **settings):
         (0, 0.06, 37, True, 1e5),
         (60, 0.3, 37, True, 1e3),
         pytest.param(200, 0.6, 37, False, 1e5, marks=pytest.mark.heavy),
-        pytest.param(200, 0.6, 0, True, 1e3, marks=pytest.mark.heavy),
+        pytest.param(200, 0.35, 0, True, 1e3, marks=pytest.mark.heavy),
         pytest.param(-5, 0.06, 0, False, 1e5, marks=pytest.mark.heavy),
     ],
 )
@@ -36,7 +36,7 @@ def test_defocus_from_a_wide_range(defocus_nm, step_nm, rotation_deg, transposed
     )
     found = estimate_defocus(model)
     assert found is not None
-    assert found.defocus_m * 1e9 == pytest.approx(defocus_nm, rel=0.03, abs=0.5)
+    assert found.defocus_m * 1e9 == pytest.approx(defocus_nm, rel=0.03, abs=0.7)
     assert 0 < found.sigma_m < 3e-9
     assert found.contrast > 0.1
 
