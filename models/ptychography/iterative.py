@@ -262,6 +262,7 @@ class IterativePtychography:
         probe: np.ndarray,
         rows: np.ndarray | None = None,
     ) -> Problem:
+        careful = self.settings.background or self.plan.method in ("lsqml", "dm")
         everything: dict[str, Any] = {
             "counts": counts,
             "good": self.sampling.padded(self.measured.good()),
@@ -269,7 +270,7 @@ class IterativePtychography:
             "obj": obj,
             "probe": probe,
             "background": np.zeros(counts.shape[1:], np.float32),
-            "floor": floor_for(float(frame_total.mean())),
+            "floor": floor_for(float(frame_total.mean()), careful),
             "poisson": self.settings.likelihood == "poisson",
             "rows": np.arange(len(counts)) if rows is None else rows,
             "diameter_px": probe_diameter_px(probe),

@@ -158,20 +158,39 @@ def test_single_sideband_refresh(benchmark, counts, experiment, bins):
     print({"refresh_ms": round(benchmark.stats.stats.min * 1e3, 1)})
 
 
-@pytest.mark.parametrize("modes", [1, 2])
-def test_rpie(benchmark, experiment, yardstick, modes):
-    n = 512
-    frames = np.random.default_rng(0).poisson(2, (n, BOX, BOX)).astype(np.uint16)
-    model = IterativePtychography(
-        experiment, iterations=2, probe_modes=modes, preview=False, rpie_alpha=0.1
+@pytest.mark.parametrize(
+    ("box", "side", "modes"),
+    [(64, 32, 1), (128, 32, 1), (128, 64, 1), (128, 32, 2), (256, 16, 1), (48, 32, 1)],
+)
+def test_rpie(benchmark, yardstick, box, side, modes):
+    """Whole reconstructions of 5 passes: all fixed costs, and the misfit of the answer."""
+    n = side**2
+    rng = np.random.default_rng(0)
+    frames = rng.poisson(2 * (128 / box) ** 2, (n, box, box)).astype(np.uint16)
+    angle = 2.507934e-9 / (box * PIXEL_NM * 1e-9)
+    experiment = Experiment.from_metadata(
+        {
+            "radiation": "electron",
+            "energy_kev": 200,
+            "semi_convergence_angle_mrad": 20,
+            "angular_sampling_mrad": angle,
+            "trajectory": {"units": "nm", "n_points": n},
+        }
     )
-    feed(model, frames, scale=3)
+    model = IterativePtychography(
+        experiment, iterations=5, probe_modes=modes, preview=False, rpie_alpha=0.1
+    )
+    places = np.stack(np.divmod(np.arange(n), side), 1) + rng.uniform(-0.2, 0.2, (n, 2))
+    model.partial_fit(Batch(frames, np.arange(n), {"positions_m": places * 3 * PIXEL_NM * 1e-9}))
+    waves = np.ones((128, box, box), np.complex64)
+    ffts = len(waves) / cpu_seconds(lambda: scipy.fft.fft2(waves))
     report(
         benchmark,
         model.converge,
-        2 * n,
-        yardstick,
+        5 * n,
+        yardstick | {"box": box, "frames": n, "modes": modes},
         of_fft=lambda rate: rate / yardstick["fft_s"],
+        of_fft_of_its_size=lambda rate: rate / ffts,
     )
 
 

@@ -47,7 +47,8 @@ def test_the_schedule_follows_the_dose():
     assert alphas_for(1e6) == (0.1, 1)
     assert alphas_for(1e3) == (1, 1)
     assert 0.1 < alphas_for(3e4)[0] < 0.5
-    assert floor_for(1e7) == 1
+    assert floor_for(1e7) == 0.1
+    assert floor_for(1e7, careful=True) == 1
     assert floor_for(1e3) == 2
     assert np.isfinite(alphas_for(0)).all()
 
