@@ -78,11 +78,15 @@ class MeanPattern:
 
 @dataclass(frozen=True)
 class Frame:
-    """Rotation (rad) and transposition to be used, and what to say about them."""
+    """Rotation (rad) and transposition to be used, and what to say about them.
+
+    ``sigma_rad`` is the standard error of a rotation that was found, 0 of one that was stated.
+    """
 
     rotation_rad: float
     transposed: bool
     flags: tuple[str, ...] = ()
+    sigma_rad: float = 0.0
 
     def quantities(self) -> dict[str, Quantity]:
         """Return ``scan_rotation_deg`` and ``transposed``."""
@@ -130,7 +134,8 @@ def frame_of(
     # most that state no rotation have none
     none = 0 < abs(degrees) <= min(max(_EXACT_DEG, 2 * found.sigma_deg), _NEAR_DEG)
     rotation = 0.0 if none else math.radians(degrees)
-    return Frame(rotation, found.transposed, tuple(_said(found, none)))
+    sigma = math.radians(found.sigma_deg)
+    return Frame(rotation, found.transposed, tuple(_said(found, none)), sigma)
 
 
 def _said(found: ScanFrame, none: bool) -> list[str]:

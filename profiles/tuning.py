@@ -18,10 +18,11 @@ from ..callbacks.frames import FrameSource
 from ..callbacks.metadata import experiment_of
 from ..callbacks.positions import COMMANDED, READBACK
 from ..models.base import Batch
-from ..models.calibration import find_defocus, fit_lag
+from ..models.calibration import fit_lag
 from ..models.calibration_disk import fit_disk
 from ..models.calibration_frame import MAX_CURL
 from ..models.corrections import corrected, tables
+from ..models.ptychography.parallax import estimate_defocus
 from ..models.ptychography.single_sideband import SingleSideband
 from ..models.virtual_images import VirtualImages
 from .archive import Archive
@@ -121,7 +122,9 @@ def fit_defocus(archive: Archive, uid: str) -> dict[str, Any]:
     model = SingleSideband(experiment_of(start, {"defocus_nm": 0.0}))
     for batch in batches:
         model.partial_fit(batch)
-    found = find_defocus(model)
+    found = estimate_defocus(model)
+    if found is None:
+        raise ValueError("the defocus cannot be told from this scan; take finer steps or more dose")
     return found.to_metadata()
 
 

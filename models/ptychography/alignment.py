@@ -25,6 +25,7 @@ _SURVEYED = ("uint8", "uint16", "uint32", "int32", "float32")
 _STRETCH_FRAMES = 256
 _SURE = 3.0
 _FINE = 0.5
+_LOOSE_RAD = 0.05
 
 
 class Alignment:
@@ -53,6 +54,7 @@ class Alignment:
         self._index: list[np.ndarray] = []
         self._positions: list[np.ndarray] = []
         self._time: list[np.ndarray] = []
+        self.unsure = False
 
     @property
     def seen(self) -> bool:
@@ -84,11 +86,18 @@ class Alignment:
         self._time += other._time
 
     def frame(self) -> tuple[Experiment, list[str], list[str]]:
-        """Return the experiment in its scan's frame, what was found, and what is doubtful."""
+        """Return the experiment in its scan's frame, what was found, and what is doubtful.
+
+        `unsure` is then whether other signs of the frame are worth more than these.
+        """
         experiment = self.experiment
         found = None if self._survey is None else self._survey.scan_frame()
         if found is None:
             return experiment, [], []
+        unknown = any("unknown" in text for text in found.flags)
+        self.unsure = not experiment.scan_rotation_stated and (
+            unknown or found.sigma_rad > _LOOSE_RAD
+        )
         known = experiment
         if not experiment.scan_rotation_stated:
             known = replace(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
+
+import numpy as np
 
 from ..base import Batch, Quantity
 from ..experiment import Experiment
 from .alignment import Alignment
 from .centring import Centring
 from .iterative import IterativePtychography
+from .lens import framed, refocused
 from .single_sideband import SingleSideband
 from .solve import METHODS as ENGINES
+from .trial import best_explained
 
 METHODS = ("auto", "single_sideband", *ENGINES)
 _DIRECT = ("eps", "weighting", "bins_across", "centre_px", "also", "canvas_memory_gb")
@@ -50,9 +55,9 @@ class Ptychography:
 
     What the run does not state of the electron microscope is found from the frames, and said: the
     disk gives zero frequency, and the camera's scale or the convergence angle (`Centring`); the
-    centre of mass gives rotation and transposition, and passes or revisits the drift
-    (`Alignment`). The preview follows as they become known; the final reconstruction starts anew
-    with all of it.
+    centre of mass, or the displacement of bright-field images, gives rotation and transposition,
+    passes the drift (`Alignment`), the bright field the defocus (`lens`). The preview follows as
+    they become known; the final reconstruction starts anew with all of it.
 
     Parameters
     ----------
@@ -93,6 +98,7 @@ class Ptychography:
         self._known, self._drift = experiment, None
         self._notes: list[str] = []
         self._doubts: list[str] = []
+        self._aligned = False
         direct = {k: v for k, v in settings.items() if k in (*_BOTH, *_DIRECT)}
         iterative = {k: v for k, v in settings.items() if k in (*_BOTH, *_ITERATIVE)}
         in_focus = method == "auto" and suits_single_sideband(experiment, iterative)
@@ -114,6 +120,7 @@ class Ptychography:
         return self
 
     def _feed(self, batches: list[Batch]) -> None:
+        self._aligned = self._aligned and not batches
         if batches and self.experiment is not self.centring.experiment:
             self._build(self.centring.experiment)
         for batch in batches:
@@ -136,22 +143,64 @@ class Ptychography:
         if self.iterative is not None and other.iterative is not None:
             self.iterative.merge(other.iterative)
         self.alignment.merge(other.alignment)
+        self._aligned = False
         return self
 
     def converge(self) -> Self:
-        """Run the final reconstruction; single side band alone is final as it is."""
+        """Run the final reconstruction; single side band alone needs no more than its optics."""
         self._feed(self.centring.flush())
-        if self.iterative is None or not self.alignment.seen:
-            if self.iterative is not None:
-                self.iterative.converge()
-            return self
-        self._known, self._notes, self._doubts = self.alignment.frame()
-        positions, self._drift, said = self.alignment.positions()
-        self._notes = self._notes + said
-        if self._known is not self.experiment or self._drift is not None:
-            self.iterative.align(self._known, positions)
-        self.iterative.converge()
+        if self.alignment.seen:
+            self._align()
+        if self.iterative is not None:
+            self.iterative.converge()
         return self
+
+    def _align(self) -> None:
+        """Find what all frames tell of the scan and the lens."""
+        known, notes, doubts = self.alignment.frame()
+        if self.alignment.unsure and self.direct is not None:
+            found = framed(known, self.direct)
+            if found is not None:
+                known, notes, doubts = found[0], [found[1]], []
+        positions, drift, said = self.alignment.positions()
+        self._known, self._notes, self._doubts = known, notes + said, doubts
+        if self.direct is not None:
+            self._set_optics(known)
+            if not self.experiment.defocus_stated:
+                self._refocus(known, positions)
+                self._set_optics(self._known)
+        if self.iterative is not None:
+            self._drift = drift
+            if self._known is not self.experiment or drift is not None:
+                self.iterative.align(self._known, positions)
+        elif drift is not None:
+            self._doubts = [*doubts, "drift: the direct method keeps positions as they came; rpie"]
+        self._aligned = True
+
+    def _refocus(self, known: Experiment, positions: np.ndarray) -> None:
+        """Take the defocus that the bright field shows, where it explains the frames better."""
+        assert self.direct is not None  # noqa: S101  (for the type checker)
+        found, words = refocused(known, self.direct)
+        flat = replace(known, defocus_m=0.0)
+        model = self.iterative
+        if found.defocus_m and model and best_explained(model, positions, [found, flat]) == 1:
+            words += "; the frames are explained better without, it is taken as 0"
+            if not suits_single_sideband(found):
+                words = f"defocus unknown: {words}"
+            found = flat
+        self._known = found
+        (self._doubts if "unknown" in words else self._notes).append(words)
+
+    def _set_optics(self, known: Experiment) -> None:
+        assert self.direct is not None  # noqa: S101  (for the type checker)
+        lens = dict(self._settings.get("aberrations") or {})
+        # the direct method adds the defocus that it was made with
+        lens["C10"] = lens.get("C10", 0.0) + self.experiment.defocus_m - known.defocus_m
+        self.direct.set_optics(
+            scan_rotation_rad=known.scan_rotation_rad,
+            transposed=bool(known.transposed),
+            aberrations=lens,
+        )
 
     @property
     def result_(self) -> dict[str, Quantity]:
@@ -167,10 +216,9 @@ class Ptychography:
         if self.iterative is not None and final:
             result = self.iterative.result_
         elif self.direct is not None and self.direct.n_frames:
-            known, notes, doubts = self.alignment.frame()
-            self.direct.set_optics(
-                scan_rotation_rad=known.scan_rotation_rad, transposed=bool(known.transposed)
-            )
+            if not self._aligned:
+                known, notes, doubts = self.alignment.frame()
+                self._set_optics(known)
             result = self.direct.result_
         else:
             return {}

@@ -62,6 +62,15 @@ def quality(result, phase, origin_m):
     return correlation(ours[window], truth[window])
 
 
+def middle_quality(result, view):
+    """Correlation with the truth in the middle of the object, which lies on any scan's axes."""
+    origin, pixel = result["object_origin_m"].value, result["object_pixel_m"].value
+    ours = result["object_phase"].value
+    truth = sampled(view.phase, origin, pixel, ours.shape)
+    middle = np.s_[ours.shape[0] // 2 - 14 : ours.shape[0] // 2 + 14]
+    return correlation(ours[middle, middle], truth[middle, middle])
+
+
 def run(batch, experiment, size=256, **settings):
     model = Ptychography(experiment, **{"iterations": 8} | settings)
     for first in range(0, len(batch), size):
@@ -83,11 +92,7 @@ def test_rotation_and_transposition_that_are_not_stated_are_found(rotation_deg, 
     assert result["transposed"].value is transposed
     assert result["flags"].value[0].startswith("estimated: scan_rotation_deg")
     assert result["trust"].value
-    origin, pixel = result["object_origin_m"].value, result["object_pixel_m"].value
-    ours = result["object_phase"].value
-    truth = sampled(view.phase, origin, pixel, ours.shape)
-    middle = np.s_[ours.shape[0] // 2 - 14 : ours.shape[0] // 2 + 14]
-    assert correlation(ours[middle, middle], truth[middle, middle]) > 0.93
+    assert middle_quality(result, view) > 0.93
 
 
 @pytest.mark.parametrize(
@@ -159,4 +164,40 @@ def test_a_stated_rotation_that_the_frames_speak_against_is_doubted():
     assert result["scan_rotation_deg"].value == pytest.approx(30)
     assert any(
         "the stated scan_rotation_deg 30.0 leaves" in r for r in result["trust_reasons"].value
+    )
+
+
+@pytest.mark.parametrize(
+    ("defocus_nm", "rotation_deg", "transposed"), [(10, 90, True), (-20, 0, False)]
+)
+def test_defocus_and_the_frame_far_from_focus(defocus_nm, rotation_deg, transposed):
+    view = scene(n=32, peak=0.2, defocus_m=defocus_nm * 1e-9, rotation_deg=rotation_deg)
+    frames = view.frames.transpose(0, 2, 1) if transposed else view.frames
+    batch = view.batch()
+    batch = Batch(np.ascontiguousarray(frames), batch.scan_index, batch.coordinates)
+    unknown = {"scan_rotation_deg": "auto", "defocus_nm": "auto"}
+    model = run(batch, view.experiment(**unknown), iterations=12)
+    result = model.result_
+    assert result["defocus_nm"].value == pytest.approx(defocus_nm, abs=0.7)
+    turn = (result["scan_rotation_deg"].value - rotation_deg + 180) % 360 - 180
+    assert abs(turn) < 2
+    assert result["transposed"].value is transposed
+    assert any("from displaced bright-field images" in text for text in result["flags"].value)
+    assert any(text.startswith("estimated: defocus_nm") for text in result["flags"].value)
+    assert middle_quality(result, view) > 0.9
+
+
+def test_a_defocus_that_is_stated_is_obeyed():
+    view = scene(n=32, defocus_m=10e-9)
+    result = run(view.batch(), view.experiment(defocus_nm=0.0), iterations=1).result_
+    assert result["defocus_nm"].value == 0
+    assert not any("defocus" in text for text in result["flags"].value)
+
+
+def test_no_defocus_where_none_can_be_told():
+    view = scene(n=32, dose=20)
+    result = run(view.batch(), view.experiment(defocus_nm="auto"), iterations=1).result_
+    assert result["defocus_nm"].value == 0
+    assert any(
+        "defocus" in text for text in (*result["flags"].value, *result["trust_reasons"].value)
     )
