@@ -40,6 +40,7 @@ _ITERATIVE = (
     "position_bound_px",
     "held_out",
     "frc",
+    "noise_filter",
     "preview_recent",
     "seed",
 )

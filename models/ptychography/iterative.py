@@ -20,7 +20,7 @@ from .constraints import constraints_for
 from .engine_kernels import totals
 from .geometry import Canvas
 from .measured import Measured
-from .merit import ring_correlation
+from .merit import ring_correlation, side_of
 from .pie import Pie
 from .probe import probe_diameter_px
 from .problem import Problem
@@ -75,7 +75,7 @@ class IterativePtychography:
         self.background_: np.ndarray | None = None
         self.errors_: list[float] = []
         self.fourier_error_ = self.held_out_error_ = float("nan")
-        self.frc_ = np.full(1, np.nan)
+        self.frc_, self.frc_side_px_ = np.full(1, np.nan), 0
         self.moves_px_: np.ndarray | None = None
         self.converged_ = self.settled_ = False
 
@@ -125,11 +125,13 @@ class IterativePtychography:
             rows = np.sort(self._preview_rng.permutation(len(old_counts))[:recent])
             counts = np.concatenate([old_counts[rows], counts])
             positions = np.concatenate([old_positions[rows], positions])
+        frame_total, pixel_total = self._totals(counts)
+        if not np.any(frame_total):
+            return self  # a blanked beam tells nothing of the probe
         positions = positions * given.object_upsampling
         self.canvas_, self.obj_ = with_room(
             given, positions, self.sampling.box, self.canvas_, self.obj_
         )
-        frame_total, pixel_total = self._totals(counts)
         if self.probe_ is None:
             self.probe_ = self._first_probe(pixel_total / len(counts))
         problem = self._problem(
@@ -222,11 +224,12 @@ class IterativePtychography:
             problem, (self.errors_, self.settled_) = attempt(learn)
             self.fourier_error_ = problem.fourier_error(learn)
             self.held_out_error_ = problem.fourier_error(test)
-            self.frc_ = np.full(1, np.nan)
+            self.frc_, self.frc_side_px_ = np.full(1, np.nan), 0
             if given.frc and len(learn) > 1:
                 odd, even = (projected(attempt(learn[k::2])[0].obj) for k in range(2))
                 low, high = positions.min(axis=0), positions.max(axis=0)
                 self.frc_ = ring_correlation(odd, even, low - canvas.origin_px, high - low)
+                self.frc_side_px_ = side_of(high - low)
         self.canvas_, self.obj_, self.probe_ = canvas, problem.obj, problem.probe
         self.background_ = problem.background
         self.moves_px_ = problem.positions + canvas.origin_px - positions

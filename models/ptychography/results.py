@@ -9,6 +9,7 @@ import scipy.ndimage
 
 from ..base import Quantity
 from .geometry import into_detector, into_scan, median_spacing
+from .merit import denoised
 from .probe import probe_diameter_px
 from .thick import states_of
 
@@ -22,6 +23,7 @@ MAX_DIAMETER = 0.7
 POWER = 1.5
 WANDERING = 0.05
 AMPLITUDE = 1.25
+SHARED = 0.5
 
 
 def shared_result(
@@ -94,7 +96,8 @@ def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
     """Return the result of an iterative reconstruction.
 
     ``fourier_error`` is ``sum (|model| - sqrt(counts))^2 / sum counts`` of the final object and
-    probe over the frames learnt from after `converge`, else over those of the last preview. The
+    probe over the frames learnt from after `converge`, else over those of the last preview; the
+    object that it is of has not been through the noise filter. The
     object is turned into the scan's frame; its phase is relative to its mean where the beam has
     been, slice by slice. Of several object modes the phases are those of the strongest.
     """
@@ -108,10 +111,10 @@ def iterative_result(model: IterativePtychography) -> dict[str, Quantity]:
     index, given = model.measured.given()
     frame = experiment.scan_rotation_rad, bool(experiment.transposed)
     corner = canvas.origin_px * scale
-    turned = [
-        _into_scan_frame(plane, corner, scale, *frame)
-        for plane in model.obj_.reshape(-1, *canvas.shape)
-    ]
+    planes = model.obj_.reshape(-1, *canvas.shape)
+    if model.converged_ and settings.filters(experiment.radiation):
+        planes = denoised(planes, model.frc_, model.frc_side_px_)
+    turned = [_into_scan_frame(plane, corner, scale, *frame) for plane in planes]
     obj, origin = np.array([plane for plane, _ in turned]), turned[0][1]
     reasons = []
     if model.plan.position_bound_px and model.moves_px_ is not None:
@@ -236,6 +239,11 @@ def _reasons(
         )
     if model.converged_:
         reasons += _scale_reasons(model, lit, probe)
+        if np.isfinite(model.frc_[1:]).any() and not np.nanmax(model.frc_[1:]) >= SHARED:
+            reasons.append(
+                "noise: odd and even frames share no detail, their Fourier ring correlation stays"
+                f" below {SHARED:g}; take more dose"
+            )
     return reasons
 
 

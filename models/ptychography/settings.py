@@ -11,6 +11,7 @@ from .solve import METHODS
 
 LIKELIHOODS = ("poisson", "amplitude")
 STRIPED = ("rpie", "epie")
+_CHOICES = {"method": METHODS, "likelihood": LIKELIHOODS}
 _RANGES = {
     "iterations": (1, 100_000),
     "probe_modes": (1, 4),
@@ -89,6 +90,9 @@ class Settings:
         Fraction of frames, 0 to 0.5, that `converge` does not learn from and is measured on.
     frc : bool
         Whether `converge` also reconstructs odd and even frames apart, at twice the cost.
+    noise_filter : bool or "auto"
+        Take from the object what odd and even frames do not share (`merit.denoised`); needs
+        `frc`. "auto" does so for electrons.
     preview : bool
         Whether `partial_fit` sweeps at all.
     preview_recent : float
@@ -124,7 +128,8 @@ class Settings:
     detector_upsampling: int = 1
     position_bound_px: float = 0.0
     held_out: float = 0.0
-    frc: bool = False
+    frc: bool = True
+    noise_filter: bool | str = "auto"
     preview: bool = True
     preview_recent: float = 0.5
     seed: int = 0
@@ -132,10 +137,15 @@ class Settings:
     alphas: tuple[float, float] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
-        if self.likelihood not in LIKELIHOODS:
-            raise ValueError(f"likelihood must be one of {LIKELIHOODS}, got {self.likelihood!r}")
+        self._check_each()
+        self._check_together()
+        object.__setattr__(self, "alphas", self._both_alphas())
+
+    def _check_each(self) -> None:
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -144,23 +154,31 @@ class Settings:
             value = getattr(self, name)
             if value != int(value):
                 raise ValueError(f"{name} must be a whole number, got {value}")
+        self._check_switches()
+
+    def _check_switches(self) -> None:
         for name in _FLAGS:
             value = getattr(self, name)
             if not isinstance(value, (bool, np.bool_)):
                 raise ValueError(f"{name} must be true or false, got {value!r}")
-        if self.probe_aperture not in (True, False, "auto"):
-            raise ValueError(
-                f'probe_aperture must be true, false or "auto", got {self.probe_aperture!r}'
-            )
-        self._check_together()
-        object.__setattr__(self, "alphas", self._both_alphas())
+        for name in ("probe_aperture", "noise_filter"):
+            value = getattr(self, name)
+            if value not in (True, False, "auto"):
+                raise ValueError(f'{name} must be true, false or "auto", got {value!r}')
 
     @property
     def thick(self) -> bool:
         """Whether the object has slices or states, or detector pixels are split."""
         return self.slices > 1 or self.object_modes > 1 or self.detector_upsampling > 1
 
+    def filters(self, radiation: str | None) -> bool:
+        """Whether an object of this radiation goes through the noise filter."""
+        wanted = radiation == "electron" if self.noise_filter == "auto" else self.noise_filter
+        return bool(self.frc and wanted)
+
     def _check_together(self) -> None:
+        if self.noise_filter is True and not self.frc:
+            raise ValueError("noise_filter must be false where frc is; give frc=true")
         if self.slices > 1 and not 0 < self.slice_thickness_nm < np.inf:
             raise ValueError(
                 "slice_thickness_nm must lie above 0 where slices is more than 1, got"

@@ -36,6 +36,8 @@ def best_explained(
     errors = []
     for view in views:
         # a probe that may change would make up for a wrong one
-        trial = IterativePtychography(view, iterations=PASSES, preview=False, update_probe=False)
+        trial = IterativePtychography(
+            view, iterations=PASSES, preview=False, update_probe=False, frc=False
+        )
         errors.append(trial.partial_fit(batch).converge().fourier_error_)
     return int(np.argmin(errors))

@@ -5,8 +5,9 @@ import pytest
 
 from flyback.models.base import Batch
 from flyback.models.ptychography.iterative import IterativePtychography
+from flyback.models.ptychography.settings import Settings
 from flyback.models.ptychography.solve import alphas_for, floor_for
-from flyback.tests.models.scenes import scene
+from flyback.tests.models.scenes import correlation, scene
 from flyback.tests.models.test_iterative import DEFOCUSED, scanned
 
 DENSE = {"kind": "jittered", "n": 20, "step_px": 2.0, "defocus_m": 10e-9, "peak": 0.5}
@@ -88,10 +89,43 @@ def test_frames_held_out_and_halves():
     assert rings.ndim == 1
     assert np.mean(rings[1:6]) > 0.8
     assert np.mean(rings[-3:]) < np.mean(rings[1:6])
-    plain = IterativePtychography(view.experiment(), preview=False, iterations=1)
+    plain = IterativePtychography(view.experiment(), preview=False, iterations=1, frc=False)
     result = plain.partial_fit(view.batch()).converge().result_
     assert np.isnan(result["frc"].value).all()
     assert np.isnan(result["held_out_error"].value)
+
+
+@pytest.mark.parametrize("dose", [3e3, 1e5])
+def test_what_halves_do_not_share_is_noise(dose):
+    view = scene(n=32, dose=dose)
+    raw = IterativePtychography(view.experiment(), preview=False, iterations=10, noise_filter=False)
+    clean = IterativePtychography(view.experiment(), preview=False, iterations=10)
+    before, after = (
+        correlation(*scanned(model.partial_fit(view.batch()).converge().result_, view))
+        for model in (raw, clean)
+    )
+    assert 1 - after < 0.6 * (1 - before)
+    np.testing.assert_array_equal(raw.obj_, clean.obj_)
+
+
+def test_the_noise_filter_is_for_electrons_and_asks_for_halves():
+    assert Settings().filters("electron")
+    assert not Settings().filters("xray")
+    assert Settings(noise_filter=True).filters("xray")
+    assert not Settings(frc=False).filters("electron")
+    with pytest.raises(ValueError, match="noise_filter must be false where frc is"):
+        Settings(noise_filter=True, frc=False)
+    with pytest.raises(ValueError, match='noise_filter must be true, false or "auto"'):
+        Settings(noise_filter="strong")
+
+
+def test_a_scan_that_shows_nothing_is_flagged_as_noise():
+    view = scene(n=20, dose=5)
+    model = IterativePtychography(view.experiment(), preview=False, iterations=3)
+    reasons = model.partial_fit(view.batch()).converge().result_["trust_reasons"].value
+    assert any(
+        reason.startswith("noise: odd and even frames share no detail") for reason in reasons
+    )
 
 
 def test_oddities_of_frames_are_flagged():
