@@ -84,6 +84,7 @@ def test_the_probe_s_power_is_the_counts_and_the_fit_stays(method):
     assert held.fourier_error_ < 1.1 * free.fourier_error_
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("method", ["rpie", "lsqml"])
 @pytest.mark.parametrize("kind", ["flat", "peaked"])
 def test_a_background_is_found_and_the_object_is_better_for_it(kind, method):
@@ -131,6 +132,7 @@ def test_a_known_source_starts_the_modes():
         solved(view, probe_modes=2, source_size_nm=5.0)
 
 
+@pytest.mark.heavy
 def test_states_of_the_object_are_told_apart():
     """A specimen that is one thing 60 % of the time and another thing 40 %."""
     view = scene(**DENSE, dose=1e6)

@@ -138,6 +138,7 @@ def test_truth(method):
     assert result["trust_reasons"].value == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("dose", [1e5, 1e6])
 def test_the_difference_map_comes_to_rest_and_keeps_contrast_with_noise(dose):
     view = scene(**DENSE, dose=dose)
