@@ -96,7 +96,10 @@ def play(
         Path,
         typer.Argument(help="HDF5, CXI, .npz, patterns, images; or a folder or zip of a series."),
     ],
-    analysis: Annotated[str, typer.Option("--analysis", help="NAME[,NAME]")] = "virtual_images",
+    analysis: Annotated[
+        list[str] | None,
+        typer.Option("--analysis", help="NAME[,NAME], also several times; else virtual_images."),
+    ] = None,
     profile: Annotated[
         str, typer.Option("--profile", help="Whose analyses' settings.")
     ] = "recorded",
@@ -110,7 +113,8 @@ def play(
     from .profiles.play import run_play
     from .profiles.settings import parse_settings
 
-    names = [name.strip() for name in analysis.split(",") if name.strip()]
+    given = ",".join(["virtual_images"] if analysis is None else analysis).split(",")
+    names = list(dict.fromkeys(name.strip() for name in given if name.strip()))
     report = run_play(
         file,
         names,

@@ -26,9 +26,13 @@ _HOW = {
     ),
     "dose_e_per_pattern": ("dose_e_per_pattern", "--set dose_e_per_pattern=30000"),
     "grid_shape": ("trajectory.grid_shape", "scan with a plan that has a grid"),
-    "step": ("trajectory.step", "scan with a plan that states its step"),
+    "step": (
+        "trajectory.step",
+        "positions that span an area, or a plan that states its step; rpie needs neither",
+    ),
     "probe": ("probe_file", "--set probe_file=probe.npy, complex of shape (modes, h, w)"),
 }
+_ENERGIES_KEV = {"electron": (0.5, 5000.0), "xray": (0.01, 1000.0)}
 _AUTO = ("scan_rotation_deg", "defocus_nm")
 _SCALE = {"nm": ("m", 1e-9), "px": ("px", 1.0)}
 
@@ -120,6 +124,12 @@ class Experiment:
         radiation = metadata.get("radiation")
         if radiation not in (None, "electron", "xray"):
             raise ValueError(f'radiation must be "electron" or "xray", got {radiation!r}')
+        low, high = _ENERGIES_KEV.get(str(radiation), (0.0, math.inf))
+        if energy is not None and not low <= energy <= high:
+            raise ValueError(
+                f"energy_kev must lie between {low:g} and {high:g} for {radiation}s that go through"
+                f" matter, got {energy:g}"
+            )
         if radiation and energy:
             known["wavelength_m"] = wavelength_m(radiation, energy)
         rotation = _number(metadata, "scan_rotation_deg", -3600, 3600)
@@ -254,5 +264,7 @@ def _probe(probe: Any) -> np.ndarray:
     array = np.asarray(probe)
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or not np.all(np.isfinite(array)) or not np.any(array):
-        raise ValueError(f"probe must be finite, of shape (modes, h, w), got {array.shape}")
+        raise ValueError(
+            f"probe must be finite, not all zero, of shape (modes, h, w), got {array.shape}"
+        )
     return array.astype(np.complex64)

@@ -10,6 +10,11 @@ import scipy.fft
 from .experiment import Experiment
 from .ptychography.geometry import median_spacing
 
+# a picture of more pixels than this, and than so many a frame, is empty for the most part
+MOST_PX = 4_000_000
+MOST_PX_A_FRAME = 16
+_FAR = 2.0
+
 
 @dataclass(frozen=True)
 class ScanImage:
@@ -27,6 +32,8 @@ class ScanImage:
         Position of pixel [0, 0]; NaN where unknown.
     units : {"m", "px"}
         Of `pixel` and `origin`.
+    left_out : int
+        How many frames have no position, or one too far from the others for a picture.
     """
 
     shape: tuple[int, int]
@@ -35,6 +42,7 @@ class ScanImage:
     pixel: np.ndarray
     origin: np.ndarray
     units: str
+    left_out: int = 0
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Return the picture of one value a frame, (ny, nx) float64, NaN where nothing was seen.
@@ -77,13 +85,34 @@ def place(
     grid = experiment.grid_shape
     if cells is not None and grid is not None:
         return _on_grid(experiment, *cells, grid)
-    if positions is None or len(positions) == 0:
+    if positions is None:
         return None
-    step = experiment.step or median_spacing(positions) or 1.0
-    if grid is not None and experiment.extent is not None and step:
-        cell = np.rint((positions - np.array(experiment.extent[0])) / step).astype(np.int64)
+    use = np.isfinite(positions).all(axis=1)
+    if not use.any():
+        return None
+    step = experiment.step or median_spacing(positions[use]) or 1.0
+    if grid is not None and experiment.extent is not None:
+        cell = np.rint((positions - np.array(experiment.extent[0])) / step)
+        cell = np.where(use[:, None], np.clip(cell, -1, max(grid)), -1).astype(np.int64)
         return _on_grid(experiment, cell[:, 0], cell[:, 1], grid)
-    return _on_canvas(experiment, positions, step)
+    corners = positions[use]
+    if experiment.extent is not None:
+        corners = np.concatenate([corners, np.array(experiment.extent)])
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    largest = max(MOST_PX, MOST_PX_A_FRAME * len(positions))
+    if np.prod((high - low) / step + 1) > largest:
+        low, high = _without_blunders(positions[use])
+        use &= np.all((positions >= low) & (positions <= high), axis=1)
+        low, high = positions[use].min(axis=0), positions[use].max(axis=0)
+        step *= max(1.0, float(np.sqrt(np.prod((high - low) / step + 1) / largest)))
+    return _on_canvas(np.where(use[:, None], positions, low), use, low, high, step, experiment)
+
+
+def _without_blunders(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners beyond which a position (n, 2) is far from nearly all others."""
+    low, high = np.percentile(positions, (2, 98), axis=0)
+    spread = _FAR * float((high - low).max())
+    return low - spread, high + spread
 
 
 def _on_grid(
@@ -98,11 +127,14 @@ def _on_grid(
     )
 
 
-def _on_canvas(experiment: Experiment, positions: np.ndarray, step: float) -> ScanImage:
-    low, high = positions.min(axis=0), positions.max(axis=0)
-    if experiment.extent is not None:
-        low = np.minimum(low, experiment.extent[0])
-        high = np.maximum(high, experiment.extent[1])
+def _on_canvas(
+    positions: np.ndarray,
+    use: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    step: float,
+    experiment: Experiment,
+) -> ScanImage:
     shape = tuple(int(n) for n in np.ceil((high - low) / step - 1e-6).astype(int) + 1)
     pixels = (positions - low) / step
     whole = np.minimum(np.floor(pixels).astype(np.int64), np.array(shape) - 1)
@@ -111,7 +143,7 @@ def _on_canvas(experiment: Experiment, positions: np.ndarray, step: float) -> Sc
     for dy in (0, 1):
         for dx in (0, 1):
             y, x = whole[:, 0] + dy, whole[:, 1] + dx
-            inside = (y < shape[0]) & (x < shape[1])
+            inside = use & (y < shape[0]) & (x < shape[1])
             targets.append(np.where(inside, y * shape[1] + x, -1))
             weights.append(np.abs(1 - dy - part[:, 0]) * np.abs(1 - dx - part[:, 1]))
     return ScanImage(
@@ -121,6 +153,7 @@ def _on_canvas(experiment: Experiment, positions: np.ndarray, step: float) -> Sc
         np.full(2, step),
         low,
         experiment.units,
+        int(np.count_nonzero(~use)),
     )
 
 

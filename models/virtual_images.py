@@ -244,6 +244,11 @@ class VirtualImages:
         if not units:
             flags.append("idpc is not to scale: wavelength, angular sampling or step is unknown")
         gy, gx = image(gradient[:, 0]), image(gradient[:, 1])
+        if image.left_out:
+            flags.append(
+                f"positions: {image.left_out} of {len(com_px)} frames have none or lie far from all"
+                " others, and are left out of the pictures; correct the positions"
+            )
         missing = int(np.isnan(gy).sum())
         if missing and self.experiment.grid_shape is not None:
             # outside a spiral's disc nothing is missing
@@ -272,7 +277,9 @@ class VirtualImages:
         if detectors is None:
             if angle is None:
                 frames = np.concatenate([b.frames for b in pending or [batch]])[:ESTIMATE_FRAMES]
-                self._estimated = disk_radius_px(np.where(good, frames.mean(axis=0), 0))
+                whole = frames[np.isfinite(frames).all(axis=(1, 2), where=good)]
+                mean = whole.mean(axis=0) if len(whole) else np.zeros(shape)
+                self._estimated = disk_radius_px(np.where(good, mean, 0))
                 angle = self._estimated * float(np.sqrt(sampling[0] * sampling[1]))
             detectors = default_detectors(shape, angle, sampling)
         lists = {"sum": np.ones(shape, bool), **masks(detectors, shape, centre, sampling)}

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..callbacks.metadata import METADATA_KEYS
 from ..devices.recorded import Recording, play
-from ..models.base import Batch
+from ..models.base import Batch, Corrections
 from .archive import layout
 from .commands import check_metadata, execute
 from .compose import check_analysis, load_plans
@@ -25,6 +25,9 @@ from .saving import check_target
 from .schema import Profile, read_profile
 from .session import open as open_session
 from .warming import unpublished
+
+_REHEARSED = 4
+_CORRECTIONS = ("dark", "gain", "bad_pixels")
 
 
 def run_play(
@@ -122,13 +125,15 @@ def _rehearse(
         **metadata,
         "trajectory": coils.trajectory.to_dict(inline=False),
     }
-    few = slice(0, min(len(recording), 4))
+    # from the whole length: a scan may begin in the dark
+    few = np.unique(np.linspace(0, len(recording) - 1, _REHEARSED).astype(int))
     key = "positions_px" if coils.units == "px" else "positions_m"
     scale = 1.0 if coils.units == "px" else 1e-9
     batch = Batch(
-        np.asarray(recording.frames[few]),
-        np.arange(few.stop),
+        np.concatenate([recording.frames[slice(row, row + 1)] for row in few.tolist()]),
+        few,
         {key: coils.trajectory.positions[few] * scale},
+        Corrections(**{k: v for k, v in recording.corrections.items() if k in _CORRECTIONS}),
     )
     for name, table in profile.analyses.items():
         factory = check_analysis(name, table)

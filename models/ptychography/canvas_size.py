@@ -37,7 +37,19 @@ def bytes_a_pixel(super_pixels: int) -> float:
 
 
 def canvas_step(experiment: Experiment) -> float:
-    """Return the canvas pixel, the scan's step or what its density amounts to, m."""
+    """Return the canvas pixel, the scan's step or what its density amounts to, m.
+
+    Raises
+    ------
+    MissingMetadata
+        When neither is known, as of a single place or of places on one line.
+    """
+    step = density_step(experiment)
+    return experiment.need("step") if step is None else step
+
+
+def density_step(experiment: Experiment) -> float | None:
+    """Return the scan's step or what its density amounts to, m; None where neither is known."""
     if experiment.step is not None:
         return experiment.step
     if experiment.extent is not None and experiment.n_points:
@@ -45,7 +57,7 @@ def canvas_step(experiment: Experiment) -> float:
         area = (y1 - y0) * (x1 - x0)
         if area > 0:
             return math.sqrt(area / experiment.n_points)
-    return experiment.need("step")
+    return None
 
 
 def choose_bins(experiment: Experiment, step_m: float, memory_bytes: float) -> int:

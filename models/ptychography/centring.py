@@ -17,9 +17,9 @@ from ..base import Batch, Corrections
 from ..calibration_disk import Disk, fit_disk
 from ..corrections import corrected, tables
 from ..experiment import Experiment
+from .pattern_check import camera_length
 
 FIRST_FRAMES = 64
-CAMERA_LENGTH = 0.15
 _SURE_PX = 0.5
 
 
@@ -135,12 +135,8 @@ class Centring:
                     f"estimated: semi_convergence_angle_mrad {seen * 1e3:.4g} from the disk's"
                     f" radius of {disk.radius_px:.1f} px"
                 )
-            elif abs(seen / angle - 1) > CAMERA_LENGTH:
-                self.reasons.append(
-                    f"camera length: the disk's radius of {disk.radius_px:.1f} px is"
-                    f" {seen * 1e3:.3g} mrad at the stated angular_sampling_mrad, and the stated"
-                    f" semi_convergence_angle_mrad is {angle * 1e3:.3g}; one of the two is wrong"
-                )
+            else:
+                self.reasons += camera_length(disk, sampling, angle)
 
     def _centred(self, batch: Batch) -> Batch:
         if not any(self.offset_px):

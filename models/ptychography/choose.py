@@ -11,12 +11,15 @@ import numpy as np
 from ..base import Batch, Quantity
 from ..experiment import Experiment
 from .alignment import Alignment
+from .canvas_size import density_step
 from .centring import Centring
 from .iterative import IterativePtychography
 from .lens import framed, refocused
+from .results import MIN_FRAMES
 from .single_sideband import SingleSideband
 from .solve import METHODS as ENGINES
 from .trial import best_explained
+from .usable import usable
 
 METHODS = ("auto", "single_sideband", *ENGINES)
 _DIRECT = ("eps", "weighting", "bins_across", "centre_px", "also", "canvas_memory_gb")
@@ -45,6 +48,9 @@ _ITERATIVE = (
     "seed",
 )
 _BOTH = ("aberrations", "workers")
+_LOST = (
+    "hold NaN or infinity, or have no finite position; give bad_pixels for pixels that always do"
+)
 SETTINGS = (*_BOTH, *_DIRECT, *_ITERATIVE)
 
 
@@ -88,6 +94,7 @@ class Ptychography:
         self.drift = drift
         self._settings = settings
         self.centring = Centring(experiment)
+        self._lost = self._empty = 0
         self.direct: SingleSideband | None = None
         self.iterative: IterativePtychography | None = None
         self._build(self.centring.foreseen())
@@ -117,6 +124,9 @@ class Ptychography:
     def partial_fit(self, batch: Batch) -> Self:
         """Take in the next frames; see the method's own `partial_fit`."""
         if len(batch):
+            batch, lost, empty = usable(batch, self.experiment.units)
+            self._lost, self._empty = self._lost + lost, self._empty + empty
+        if len(batch):
             self._feed(self.centring.take(batch))
         return self
 
@@ -133,6 +143,7 @@ class Ptychography:
 
     def merge(self, other: Self) -> Self:
         """Take in what `other` has learnt from other frames."""
+        self._lost, self._empty = self._lost + other._lost, self._empty + other._empty
         if other.centring.decided and not self.centring.decided:
             self._feed(self.centring.adopt(other.centring))
         if not other.centring.decided:
@@ -150,6 +161,8 @@ class Ptychography:
     def converge(self) -> Self:
         """Run the final reconstruction; single side band alone needs no more than its optics."""
         self._feed(self.centring.flush())
+        if self._lost and not self.frames_seen:
+            raise ValueError(f"no frame can be used: {self._lost} {_LOST}")
         if self.alignment.seen:
             self._align()
         if self.iterative is not None:
@@ -174,9 +187,30 @@ class Ptychography:
             self._drift = drift
             if self._known is not self.experiment or drift is not None:
                 self.iterative.align(self._known, positions)
+            self._doubts = [*self._doubts, *self._wrong_side(positions)]
         elif drift is not None:
             self._doubts = [*doubts, "drift: the direct method keeps positions as they came; rpie"]
         self._aligned = True
+
+    def _wrong_side(self, positions: np.ndarray) -> list[str]:
+        """Return whether the frames speak for the other side of focus than was stated."""
+        known, model = self._known, self.iterative
+        angle, wavelength = known.semi_convergence_angle_rad, known.wavelength_m
+        if not (known.defocus_stated and model and angle and wavelength and known.probe is None):
+            return []
+        near = abs(known.defocus_m) <= wavelength / (2 * angle**2)
+        # told a wrong scale, the frames say nothing of the sign
+        unclear = self.centring.reasons or self._settings.get("aberrations")
+        if near or unclear or len(positions) < MIN_FRAMES:
+            return []
+        other = replace(known, defocus_m=-known.defocus_m)
+        if best_explained(model, positions, [known, other]) == 0:
+            return []
+        return [
+            f"defocus: the frames are explained better by defocus_nm {other.defocus_m * 1e9:.3g}"
+            f" than by the stated {known.defocus_m * 1e9:.3g}; check its sign (positive is"
+            " underfocus)"
+        ]
 
     def _refocus(self, known: Experiment, positions: np.ndarray) -> None:
         """Take the defocus that the bright field shows, where it explains the frames better."""
@@ -204,6 +238,12 @@ class Ptychography:
         )
 
     @property
+    def frames_seen(self) -> int:
+        """How many frames the methods have taken in."""
+        model = self.direct if self.iterative is None else self.iterative
+        return 0 if model is None else model.n_frames
+
+    @property
     def result_(self) -> dict[str, Quantity]:
         """What is known so far: the keys of `results.shared_result`, and of the calibration.
 
@@ -226,6 +266,10 @@ class Ptychography:
         if not result:
             return {}
         reasons = list(result["trust_reasons"].value)
+        if self._lost:
+            reasons.append(f"not finite: {self._lost} frames {_LOST}; they are left out")
+        if self._empty:
+            reasons.append(f"dark frames: {self._empty} hold no counts; was the beam blanked?")
         said = {reason.split(":")[0] for reason in reasons}
         reasons += [r for r in (*self.centring.reasons, *doubts) if r.split(":")[0] not in said]
         return result | {
@@ -259,5 +303,5 @@ def can_single_sideband(experiment: Experiment) -> bool:
         and experiment.wavelength_m is not None
         and experiment.semi_convergence_angle_rad is not None
         and experiment.angular_sampling_rad is not None
-        and (experiment.step is not None or experiment.extent is not None)
+        and density_step(experiment) is not None
     )

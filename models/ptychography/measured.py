@@ -16,8 +16,8 @@ from ..corrections import check_frames, corrected, tables
 from ..experiment import Experiment
 from .engine_kernels import to_counts
 from .geometry import batch_positions, positions_in_pixels
-
-DEAD_LINE = 8
+from .pattern_check import dead_reasons
+from .visits import visit_reasons
 
 
 class Measured:
@@ -161,35 +161,5 @@ class Measured:
             )
         if self.negative:
             out.append(f"negative counts: in {self.negative} of {n} frames, taken as 0")
-        mean, good = self.mean_frame(), np.fft.fftshift(self.good()) > 0
-        for axis, name in ((0, "columns"), (1, "rows")):
-            dead = dead_lines(mean, good, axis)
-            if dead:
-                places = ", ".join(map(str, dead[:DEAD_LINE]))
-                out.append(f"dead {name}: {places} count nothing; mask them as bad_pixels")
-        index, given = self.given()
-        twice = n - len(np.unique(index))
-        if twice:
-            out.append(f"duplicate frames: {twice} of {n} repeat a scan index")
-        again = n - len(np.unique(given, axis=0))
-        if 2 * again > n:
-            out.append(f"duplicate positions: {again} of {n} frames lie on an earlier one")
-        return out
-
-
-def dead_lines(mean: np.ndarray, good: np.ndarray, axis: int) -> list[int]:
-    """Return the lines, summed along axis, that count nothing between neighbours that do.
-
-    Parameters
-    ----------
-    mean : (h, w) float64, counts
-    good : (h, w) bool
-    axis : int
-        0 for columns, 1 for rows.
-    """
-    light = (mean * good).sum(axis=axis)
-    alive = good.any(axis=axis)
-    beside = np.minimum(np.roll(light, 1), np.roll(light, -1))
-    beside[0] = beside[-1] = 0
-    bright = beside > 0.02 * max(float(light.max()), 1e-30)
-    return np.flatnonzero(alive & bright & (light < 1e-3 * beside)).tolist()
+        out += dead_reasons(self.mean_frame() * n, np.fft.fftshift(self.good()) > 0)
+        return out + visit_reasons(*self.given(), self.experiment.passes)

@@ -13,6 +13,8 @@ EVERY = 64
 _RADIUS_OFF = 0.06
 _CENTRE_OFF = 0.1
 _DEAD = 0.2
+_LISTED = 8
+_LINE_DEAD, _LINE_BRIGHT, _LINE_COUNTS = 1e-3, 0.02, 25.0
 
 
 class PatternCheck:
@@ -49,33 +51,19 @@ class PatternCheck:
         centre_px : (2,) float64
             Where the optic axis is taken to be.
         """
-        if self._n < 2 or not self._total.any():
+        if self._n and not self._total.any():
+            return ["no counts: the frames looked at are empty; check the beam and the dark"]
+        if self._n < 2:
             return []
         sampling = np.array(optics.angular_sampling_rad)
         angle = optics.semi_convergence_angle_rad
-        reasons, dead = [], self._dead(optics, centre_px)
-        looked = self._looked_at(optics, centre_px)
-        for axis, name in ((0, "row"), (1, "column")):
-            whole = dead.all(axis=1 - axis, where=looked) & looked.any(axis=1 - axis)
-            lines = np.flatnonzero(whole).tolist()
-            if lines:
-                listed = ", ".join(map(str, lines[:5])) + (", ..." if len(lines) > 5 else "")
-                reasons.append(
-                    f"dead {name}s: {listed} of the detector count next to nothing in the bright"
-                    " field; give them as bad_pixels"
-                )
+        dead = self._dead(optics, centre_px)
+        reasons = dead_reasons(self._total, self._good)
         try:
             disk = fit_disk(self._total / self._n, self._good & ~dead)
         except ValueError:
             return reasons
-        found = _angle(disk, sampling)
-        sure = 4 * disk.radius_sigma_px / disk.radius_px
-        if abs(found / angle - 1) > max(_RADIUS_OFF, sure):
-            reasons.append(
-                f"camera length: the bright field has a radius of {found * 1e3:.3g} mrad, and the"
-                f" semi-convergence angle is stated as {angle * 1e3:.3g} mrad; check"
-                " semi_convergence_angle_mrad and angular_sampling_mrad"
-            )
+        reasons += camera_length(disk, (float(sampling[0]), float(sampling[1])), angle)
         off = np.hypot(*((np.array(disk.centre_px) - centre_px) * sampling))
         if off > max(_CENTRE_OFF * angle, 4 * disk.centre_sigma_px * float(sampling.max())):
             y, x = disk.centre_px
@@ -109,3 +97,64 @@ class PatternCheck:
 def _angle(disk: Disk, sampling: np.ndarray) -> float:
     half = np.array([disk.half_height_px, disk.half_width_px]) * sampling
     return float(np.sqrt(half[0] * half[1]))
+
+
+def camera_length(disk: Disk, sampling: tuple[float, float], angle: float) -> list[str]:
+    """Return what is wrong with the disk's radius, in words.
+
+    Parameters
+    ----------
+    disk : Disk
+    sampling : (y, x), rad per detector pixel
+    angle : float, rad
+        The semi-convergence angle as stated.
+    """
+    found = _angle(disk, np.array(sampling))
+    if abs(found / angle - 1) <= max(_RADIUS_OFF, 4 * disk.radius_sigma_px / disk.radius_px):
+        return []
+    return [
+        f"camera length: the bright field has a radius of {found * 1e3:.3g} mrad, and the"
+        f" semi-convergence angle is stated as {angle * 1e3:.3g} mrad; check"
+        " semi_convergence_angle_mrad and angular_sampling_mrad"
+    ]
+
+
+def dead_reasons(total: np.ndarray, good: np.ndarray) -> list[str]:
+    """Return which lines of the detector count nothing, in words.
+
+    Parameters
+    ----------
+    total : (h, w) float64, counts
+        Of many frames, zero frequency at ``[h // 2, w // 2]``.
+    good : (h, w) bool
+    """
+    reasons = []
+    for axis, name in ((0, "columns"), (1, "rows")):
+        lines = dead_lines(total, good, axis)
+        if lines:
+            listed = ", ".join(map(str, lines[:_LISTED])) + (", ..." * (len(lines) > _LISTED))
+            reasons.append(f"dead {name}: {listed} count nothing; give them as bad_pixels")
+    return reasons
+
+
+def dead_lines(total: np.ndarray, good: np.ndarray, axis: int) -> list[int]:
+    """Return the lines, summed along axis, that count nothing between lines that do.
+
+    Parameters
+    ----------
+    total : (h, w) float64, counts
+    good : (h, w) bool
+    axis : int
+        0 for columns, 1 for rows.
+    """
+    alive = np.flatnonzero(good.any(axis=axis))
+    light = (total * good).sum(axis=axis)[alive]
+    bright = light > max(_LINE_COUNTS, _LINE_BRIGHT * float(light.max(initial=0.0)))
+    dark = light < _LINE_DEAD * float(light.max(initial=0.0))
+    # beside a run of dark lines there must be light on either side: far out nothing counts much
+    out: list[int] = []
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], dark, [False]]).astype(int)))
+    for first, end in edges.reshape(-1, 2).tolist():
+        if first > 0 and end < len(dark) and bright[first - 1] and bright[end]:
+            out += alive[first:end].tolist()
+    return out

@@ -12,6 +12,7 @@ from .geometry import into_detector, into_scan, median_spacing
 from .merit import denoised
 from .probe import probe_diameter_px
 from .thick import states_of
+from .visits import field_reasons
 
 if TYPE_CHECKING:
     from .iterative import IterativePtychography
@@ -226,6 +227,7 @@ def _reasons(
             f"undersampled: overlap is low, the step of {step:.1f} px is more than"
             f" {1 - MIN_OVERLAP:.0%} of the probe's diameter of {diameter:.1f} px"
         )
+    reasons += field_reasons(positions_px, diameter)
     box = min(probe.shape[1:])
     if diameter > MAX_DIAMETER * box:
         reasons.append(

@@ -32,6 +32,7 @@ from .pattern_check import PatternCheck
 from .results import shared_result
 from .scan_canvas import ScanCanvas
 from .side_bands import Projection, Projector
+from .visits import noise_reasons, visit_reasons
 
 MIN_FRAMES = 64
 WEIGHTINGS = ("single_sideband", "optimal")
@@ -337,7 +338,7 @@ class SingleSideband:
             "m",
             "single_sideband",
             error,
-            self._reasons(phase, index, field),
+            self._reasons(phase, index, field) + noise_reasons(error, len(field.keep)),
         )
         if "icom" in self.also:
             picture = icom_phase(canvas, field, self.optics)
@@ -372,9 +373,7 @@ class SingleSideband:
             reasons.append(
                 f"positions: {self._far} frames lie far outside the scan's extent and are left out"
             )
-        repeated = len(index) - len(np.unique(index))
-        if repeated:
-            reasons.append(f"duplicates: {repeated} frames came more than once")
+        reasons += visit_reasons(index, self._positions[0], self.experiment.passes)
         reasons += self._pattern.reasons(self.optics, field.centre)
         if self.weighting == "single_sideband" and float(np.abs(phase).max(initial=0)) > 1:
             reasons.append("not a weak phase: the phase exceeds 1 rad, use rpie")

@@ -91,7 +91,8 @@ def new_object(settings: Settings, shape: tuple[int, int]) -> np.ndarray:
         raise ValueError(
             f"an object of {planes} planes of {shape[0]} x {shape[1]} pixels takes"
             f" {size / 1e9:.3g} GB, at most {MOST_BYTES / 1e9:.3g} GB are allowed; lower slices,"
-            " object_modes or object_upsampling, or scan a smaller field"
+            " object_modes or object_upsampling, scan a smaller field, or correct positions that"
+            " lie far outside"
         )
     if settings.thick:
         return empty_object(settings.object_modes, settings.slices, shape, settings.seed)

@@ -93,6 +93,9 @@ class Seams:
         total = np.zeros((2, *shape), np.float32)
         self.windows: list[tuple[slice, slice]] = []
         for stripe, part in enumerate(parts):
+            if not len(part):  # few places far apart, or a choice among the frames
+                self.windows.append((slice(0, 0), slice(0, 0)))
+                continue
             low, high = corners[part].min(axis=0), corners[part].max(axis=0) + box
             window = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
             way = _visited(tuple((high - low).tolist()), reach, corners[part] - low)

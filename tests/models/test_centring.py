@@ -74,7 +74,7 @@ def test_a_wrong_camera_length_is_said():
     view = scene()
     centring = Centring(view.experiment(semi_convergence_angle_mrad=15))
     through(centring, view.batch())
-    assert centring.reasons[0].startswith("camera length: the disk's radius of 15")
+    assert centring.reasons[0].startswith("camera length: the bright field has a radius of 19")
     assert not Centring(view.experiment()).reasons
 
 
@@ -88,3 +88,31 @@ def test_xrays_and_patterns_without_a_disk_pass_as_they_are():
     assert np.array_equal(centring.take(flat)[0].frames, flat.frames)
     assert centring.offset_px == (0, 0)
     assert centring.flush() == []
+
+
+def test_descan_is_undone_by_whole_pixels():
+    view = scene()
+    slope = [[1.5, 0.0], [-0.8, 2.0]]
+    experiment = view.experiment(descan_px_per_nm=slope)
+    middle = np.mean(experiment.extent, axis=0)
+    moved = np.rint((view.positions_m - middle) * 1e9 @ np.array(slope).T).astype(int)
+    assert np.abs(moved).max() >= 1
+    frames = np.stack(
+        [np.roll(frame, move, axis=(0, 1)) for frame, move in zip(view.frames, moved, strict=True)]
+    )
+    dark = np.full((64, 64), 2, np.float32)
+    for added, corrections in ((0, Corrections()), (2, Corrections(dark=dark))):
+        batch = Batch(
+            frames + np.uint16(added), np.arange(len(frames)), view.batch().coordinates, corrections
+        )
+        batches = through(Centring(experiment), batch)
+        assert np.array_equal(np.concatenate([b.frames for b in batches]), view.frames)
+        reach = np.abs(moved).max(axis=0)
+        inner = np.s_[reach[0] : -reach[0], reach[1] : -reach[1]]
+        assert not any(b.corrections.bad_pixels[inner].any() for b in batches if b.corrections)
+        assert any(b.corrections.bad_pixels.any() for b in batches if b.corrections)
+
+
+def test_descan_must_be_four_numbers():
+    with pytest.raises(ValueError, match=r"descan_px_per_nm must be \[\[yy, yx\], \[xy, xx\]\]"):
+        scene().experiment(descan_px_per_nm=[1, 2])
