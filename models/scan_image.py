@@ -87,7 +87,7 @@ def place(
         return _on_grid(experiment, *cells, grid)
     if positions is None:
         return None
-    use = np.isfinite(positions).all(axis=1)
+    use: np.ndarray = np.asarray(np.isfinite(positions).all(axis=1))
     if not use.any():
         return None
     step = experiment.step or median_spacing(positions[use]) or 1.0
