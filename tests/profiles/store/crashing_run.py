@@ -16,7 +16,9 @@ from flyback.profiles.store.writer import StoreWriter
 
 
 def say(*words):
-    print(*words, flush=True)
+    # one write: two threads speak, and print writes the end of the line by itself
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def gate(start):
