@@ -25,6 +25,7 @@ METADATA_KEYS = (
     "probe_file",
     "dwell_ms",
     "coil_time_constant_ms",
+    "descan_px_per_nm",
 )
 
 

@@ -65,6 +65,8 @@ class Experiment:
         Whether the run states it; "auto" is not a statement.
     transposed : bool or None
         Whether the detector's rows and columns are to be swapped before it is turned.
+    descan_px : ((yy, yx), (xy, xx)) or None, detector pixels per unit of position
+        How the pattern moves with the beam; rows are the detector's axes, columns the scan's.
     dose_e_per_pattern : float or None
     units : {"m", "px"}
         Of `extent` and `step`; "px" is object pixels of unknown scale.
@@ -93,6 +95,7 @@ class Experiment:
     scan_rotation_rad: float = 0.0
     scan_rotation_stated: bool = False
     transposed: bool | None = None
+    descan_px: tuple[tuple[float, float], tuple[float, float]] | None = None
     dose_e_per_pattern: float | None = None
     units: str = "m"
     extent: tuple[tuple[float, float], tuple[float, float]] | None = None
@@ -145,6 +148,7 @@ class Experiment:
             scan_rotation_rad=math.radians(rotation or 0.0),
             scan_rotation_stated=rotation is not None,
             transposed=_flag(metadata, "transposed"),
+            descan_px=_descan(metadata),
             dose_e_per_pattern=_number(metadata, "dose_e_per_pattern", 0, 1e18),
             probe=None if probe is None else _probe(probe),
             **known,
@@ -218,6 +222,20 @@ def _pair(metadata: Mapping[str, Any], name: str) -> tuple[float, float] | None:
     if pair.size not in (1, 2) or not np.all(np.isfinite(pair)) or not np.all(pair > 0):
         raise ValueError(f"{name} must be one or two positive numbers (y, x), got {value!r}")
     return float(pair[0]), float(pair[-1])
+
+
+def _descan(metadata: Mapping[str, Any]) -> Any:
+    for unit, scale in (("nm", 1e9), ("px", 1.0)):
+        name = f"descan_px_per_{unit}"
+        if metadata.get(name) is not None:
+            slope = np.asarray(metadata[name], float) * scale
+            if slope.shape != (2, 2) or not np.all(np.isfinite(slope)):
+                raise ValueError(
+                    f"{name} must be [[yy, yx], [xy, xx]], four finite numbers, got"
+                    f" {metadata[name]!r}"
+                )
+            return tuple(map(tuple, slope.tolist()))
+    return None
 
 
 def _angular_sampling(metadata: Mapping[str, Any]) -> tuple[float, float] | None:

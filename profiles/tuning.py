@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..callbacks.frames import FrameSource
 from ..callbacks.metadata import experiment_of
 from ..callbacks.positions import COMMANDED, READBACK
 from ..models.base import Batch
-from ..models.calibration import fit_lag
+from ..models.calibration import fit_descan, fit_lag
 from ..models.calibration_disk import fit_disk
 from ..models.calibration_frame import MAX_CURL
 from ..models.corrections import corrected, tables
@@ -29,6 +30,7 @@ from .archive import Archive
 
 CALIBRATION = "calibration"
 _OF_THE_FIT = ("tuned_by",)
+_WANDER_PX, _SURE = 0.5, 5.0
 
 
 def with_fits(
@@ -93,7 +95,7 @@ def fit_rotation(archive: Archive, uid: str) -> dict[str, Any]:
 
 
 def fit_camera(archive: Archive, uid: str) -> dict[str, Any]:
-    """Find ``angular_sampling_mrad`` and the disk of a run.
+    """Find ``angular_sampling_mrad``, the disk of a run, and how it moves with the beam.
 
     Raises
     ------
@@ -103,11 +105,22 @@ def fit_camera(archive: Archive, uid: str) -> dict[str, Any]:
     start, batches = _run(archive, uid)
     angle = experiment_of(start, {}).need("semi_convergence_angle_rad")
     total, n, good = np.zeros(()), 0, None
+    # in pixels: the scale is what is looked for
+    deflection = VirtualImages(replace(experiment_of(start, {}), angular_sampling_rad=None))
+    positions = []
     for batch in batches:
         total = total + corrected(batch).sum(axis=0, dtype=np.float64)
         n += len(batch)
         good = tables(batch.corrections, batch.frames.shape[1:])[2]
-    return fit_disk(total / max(n, 1), good).to_metadata(angle * 1e3)
+        deflection.partial_fit(batch)
+        positions.append(batch.coordinates["positions_m"])
+    found = fit_disk(total / max(n, 1), good).to_metadata(angle * 1e3)
+    places = np.concatenate(positions)
+    descan = fit_descan(deflection.result_["com_px"].value, places)
+    wander = float(np.abs(np.array(descan.slope_px) @ np.ptp(places, axis=0)).max())
+    if wander > max(_WANDER_PX, _SURE * descan.sigma_px):
+        found |= descan.to_metadata()
+    return found
 
 
 def fit_defocus(archive: Archive, uid: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..base import Batch, Corrections
 from ..calibration_disk import Disk, fit_disk
 from ..corrections import corrected, tables
 from ..experiment import Experiment
+from .descan import descanned, round_the_edge
 from .pattern_check import camera_length
 
 FIRST_FRAMES = 64
@@ -75,6 +76,7 @@ class Centring:
 
     def take(self, batch: Batch) -> list[Batch]:
         """Return the batches that are ready, centred."""
+        batch = descanned(batch, self.experiment)
         if self.decided:
             return [self._centred(batch)]
         self._first.append(batch)
@@ -152,11 +154,7 @@ class Centring:
         """Return the corrections of moved frames; what comes round the edge was not measured."""
         dark, gain, good = tables(given, (shape[0], shape[1]))
         shift = (-self.offset_px[0], -self.offset_px[1])
-        bad = np.roll(~good, shift, axis=(0, 1))
-        for axis, moved in enumerate(shift):
-            edge = np.moveaxis(bad, axis, 0)
-            edge[:moved] = edge[:moved] | (moved > 0)
-            edge[len(edge) + moved :] |= moved < 0
+        bad = np.roll(~good, shift, axis=(0, 1)) | round_the_edge(shape, shift)
         return Corrections(
             None if given.dark is None else np.roll(dark, shift, axis=(0, 1)),
             None if given.gain is None else np.roll(gain, shift, axis=(0, 1)),

@@ -86,5 +86,5 @@ def test_bad_metadata_is_named(metadata, words):
 
 @pytest.mark.parametrize("probe", [np.zeros((4, 4)), np.full((4, 4), np.nan), np.ones(4)])
 def test_a_probe_must_be_one(probe):
-    with pytest.raises(ValueError, match="probe must be finite, of shape"):
+    with pytest.raises(ValueError, match="probe must be finite, not all zero, of shape"):
         Experiment.from_metadata({}, probe=probe)
