@@ -18,7 +18,7 @@ from .lens import framed, refocused
 from .results import MIN_FRAMES
 from .single_sideband import SingleSideband
 from .solve import METHODS as ENGINES
-from .trial import best_explained
+from .trial import best_explained, misfits
 from .usable import usable
 
 METHODS = ("auto", "single_sideband", *ENGINES)
@@ -48,6 +48,7 @@ _ITERATIVE = (
     "seed",
 )
 _BOTH = ("aberrations", "workers")
+_CLEARLY = 0.9
 _LOST = (
     "hold NaN or infinity, or have no finite position; give bad_pixels for pixels that always do"
 )
@@ -204,7 +205,8 @@ class Ptychography:
         if near or unclear or len(positions) < MIN_FRAMES:
             return []
         other = replace(known, defocus_m=-known.defocus_m)
-        if best_explained(model, positions, [known, other]) == 0:
+        here, there = misfits(model, positions, [known, other])
+        if there > _CLEARLY * here:
             return []
         return [
             f"defocus: the frames are explained better by defocus_nm {other.defocus_m * 1e9:.3g}"

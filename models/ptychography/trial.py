@@ -16,7 +16,14 @@ FRAMES, PASSES = 400, 4
 def best_explained(
     model: IterativePtychography, positions: np.ndarray, views: Sequence[Experiment]
 ) -> int:
-    """Return the number of the view whose short reconstruction misses the frames least.
+    """Return the number of the view whose short reconstruction misses the frames least."""
+    return int(np.argmin(misfits(model, positions, views)))
+
+
+def misfits(
+    model: IterativePtychography, positions: np.ndarray, views: Sequence[Experiment]
+) -> list[float]:
+    """Return the ``fourier_error`` of each view's short reconstruction.
 
     Parameters
     ----------
@@ -40,4 +47,4 @@ def best_explained(
             view, iterations=PASSES, preview=False, update_probe=False, frc=False
         )
         errors.append(trial.partial_fit(batch).converge().fourier_error_)
-    return int(np.argmin(errors))
+    return errors
