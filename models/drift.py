@@ -171,7 +171,7 @@ def _labels(group: np.ndarray | int, time: np.ndarray) -> np.ndarray:
 
 def _smooth(time: np.ndarray, shift: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """Return the groups' shifts on a smoothing spline, where there are enough of them."""
-    if len(time) < 5:
+    if len(time) < 5 or not np.isfinite(np.median(sigma)):
         return shift
     weight = 1 / np.maximum(sigma, max(float(np.median(sigma)) * 0.1, 1e-9)) ** 2
     unit = (time - time[0]) / (time[-1] - time[0])

@@ -118,6 +118,7 @@ def simulate_frames(
             frames[start:stop],
         )
 
+    run(0, 0)  # compiled here, before threads would all compile at once
     cuts = np.linspace(0, n, max(1, workers) + 1).astype(int)
     parts = [(int(a), int(b)) for a, b in pairwise(cuts) if b > a]
     if len(parts) <= 1:

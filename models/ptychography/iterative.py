@@ -57,7 +57,7 @@ class IterativePtychography:
 
     def __init__(self, experiment: Experiment, **settings: Any) -> None:
         self.experiment = experiment
-        self.settings = given = Settings(**settings)
+        self.settings = given = Settings(**settings).for_radiation(experiment.radiation)
         self.plan = Plan(
             given.method,
             given.iterations,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
 from .solve import METHODS
 
-LIKELIHOODS = ("poisson", "amplitude")
+LIKELIHOODS = ("auto", "poisson", "amplitude")
 STRIPED = ("rpie", "epie")
 _CHOICES = {"method": METHODS, "likelihood": LIKELIHOODS}
 _RANGES = {
@@ -47,8 +48,10 @@ class Settings:
     rpie_alpha : float or (first, last) or None
         Regularisation between 0 (fast, fits the noise) and 1 (ePIE); two numbers are the first
         and the last pass's, geometric in between; None chooses from the dose, `solve.alphas_for`.
-    likelihood : {"poisson", "amplitude"}
+    likelihood : {"auto", "poisson", "amplitude"}
         See `engine_kernels.constrain`: the amplitude's contrast is too low where counts are few.
+        "auto" is the amplitude for X-rays, whose frames are bright and whose optics the model
+        knows less well, but for the difference map; else Poisson.
     probe_modes : int
         1 to 4 mutually incoherent modes.
     object_modes : int
@@ -111,7 +114,7 @@ class Settings:
     method: str = "rpie"
     iterations: int = 20
     rpie_alpha: float | tuple[float, float] | None = None
-    likelihood: str = "poisson"
+    likelihood: str = "auto"
     probe_modes: int = 1
     object_modes: int = 1
     source_size_nm: float = 0.0
@@ -170,6 +173,13 @@ class Settings:
     def thick(self) -> bool:
         """Whether the object has slices or states, or detector pixels are split."""
         return self.slices > 1 or self.object_modes > 1 or self.detector_upsampling > 1
+
+    def for_radiation(self, radiation: str | None) -> Self:
+        """Return the settings with the likelihood that "auto" means for this radiation."""
+        if self.likelihood != "auto":
+            return self
+        bright = radiation == "xray" and self.method != "dm"
+        return replace(self, likelihood="amplitude" if bright else "poisson")
 
     def filters(self, radiation: str | None) -> bool:
         """Whether an object of this radiation goes through the noise filter."""

@@ -179,6 +179,8 @@ def drift():
 def lag():
     for name in ("raster", "Archimedean spiral", "Fermat spiral", "interleaved, 4 passes"):
         for constant in (0.2, 0.5):
+            if name == "Fermat spiral" and constant > 0.2:
+                continue  # each step is a jump across the field: coils so slow scan another one
             scan = Scan(SCANS[name], 1e5, lag=constant)
             row(
                 f"{name}, {constant:g} dwell",
