@@ -64,14 +64,12 @@ def alphas_for(dose: float) -> tuple[float, float]:
 def floor_for(dose: float, careful: bool = False) -> float:
     """Return the Poisson likelihood's floor, counts, for a mean of `dose` counts in a frame.
 
-    ``6e3 / dose``, kept between 0.1 and 2: with few counts dim pixels say little, and in haste
-    say it loudly; with many the dark field carries the fine detail, and rPIE's first passes are
-    worth twice as many. With `careful`, ``6e4 / dose`` between 1 and 2: for the difference map and
+    ``6e4 / dose``, kept between 0.1 and 2: with few counts dim pixels say little, and in haste
+    say it loudly, and so does what the model leaves out (thickness, vibration); with many the
+    dark field carries the fine detail. With `careful` at least 1: for the difference map and
     LSQ-ML, and where a background is sought, which dim pixels tell from the model's own faults.
     """
-    if careful:
-        return float(np.clip(6e4 / max(dose, 1e-9), 1.0, 2.0))
-    return float(np.clip(6e3 / max(dose, 1e-9), 0.1, 2.0))
+    return float(np.clip(6e4 / max(dose, 1e-9), 1.0 if careful else 0.1, 2.0))
 
 
 def solve(
