@@ -6,17 +6,10 @@ import numpy as np
 from numba import njit
 from rocket_fft import c2c
 
-from .engine_kernels import constrain, exit_waves, revise
-
-_HOW = {
-    "nogil": True,
-    "cache": True,
-    "fastmath": {"contract", "nsz", "arcp", "reassoc"},
-    "error_model": "numpy",
-}
+from .engine_kernels import HOW, constrain, exit_waves, revise
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def gather(obj, probe, waves, obj_sum, obj_weight, probe_sum, probe_weight):
     """Add a frame's waves to the sums from which object and probe are made.
 
@@ -50,7 +43,7 @@ def gather(obj, probe, waves, obj_sum, obj_weight, probe_sum, probe_weight):
             probe_weight[y, x] += obj[y, x].real * obj[y, x].real + obj[y, x].imag * obj[y, x].imag
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def directions(
     obj, probe, counts, good, background, floor, poisson, order, corners, changes,
     obj_sum, obj_weight, probe_sum, probe_weight,
@@ -95,7 +88,7 @@ def directions(
     return misfit
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def step_sizes(obj, probe, obj_way, probe_way, order, corners, changes, sizes):
     """Fill `sizes` (k, 2) float64 with each frame's best steps along the two ways.
 
@@ -137,7 +130,7 @@ def step_sizes(obj, probe, obj_way, probe_way, order, corners, changes, sizes):
             sizes[k, 1] = 0.0
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def reflect(
     obj, probe, counts, good, background, order, corners, waves,
     obj_sum, obj_weight, probe_sum, probe_weight,

@@ -7,17 +7,10 @@ from numba import njit
 from rocket_fft import c2c
 
 from .batch_kernels import gather
-from .engine_kernels import exit_waves
-
-_HOW = {
-    "nogil": True,
-    "cache": True,
-    "fastmath": {"contract", "nsz", "arcp", "reassoc"},
-    "error_model": "numpy",
-}
+from .engine_kernels import HOW, exit_waves
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def approach(waves, counts, good, background, scale, floor):
     """Bring the far field nearer to what was counted; return the squared misfit of amplitudes.
 
@@ -70,7 +63,7 @@ def approach(waves, counts, good, background, scale, floor):
     return misfit
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def reflect_counts(
     obj, probe, counts, good, background, floor, order, corners, waves,
     obj_sum, obj_weight, probe_sum, probe_weight,

@@ -11,7 +11,7 @@ from numba import njit
 from rocket_fft import c2c
 
 # the error model spares a test for division by zero, which would keep loops off the vector unit
-_HOW = {
+HOW = {
     "nogil": True,
     "cache": True,
     "fastmath": {"contract", "nsz", "arcp", "reassoc"},
@@ -19,7 +19,7 @@ _HOW = {
 }
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def to_counts(frames, good, out):
     """Fill `out` with counts, zero frequency moved to [0, 0]; bad pixels and negatives are 0.
 
@@ -54,7 +54,7 @@ def to_counts(frames, good, out):
     return negative
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def totals(counts, good, frame_total, pixel_total):
     """Fill sums of counts (n, h, w) over good pixels (n,) and over frames (h, w), float64."""
     pixel_total[:] = 0
@@ -68,7 +68,7 @@ def totals(counts, good, frame_total, pixel_total):
         frame_total[f] = total
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def add_change(obj, copy, weight, change):
     """Add ``weight * (copy - obj)`` to `change`; all (h, w), weight float32, others complex64."""
     for y in range(obj.shape[0]):
@@ -78,7 +78,7 @@ def add_change(obj, copy, weight, change):
             change[y, x] = complex(z.real + w * (c.real - o.real), z.imag + w * (c.imag - o.imag))
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def factors(intensity, counts, good, scale, floor, poisson):
     """Turn a line of modelled intensity (w,) into what its waves are multiplied by, in place."""
     one, half = np.float32(1), np.float32(0.5)
@@ -92,7 +92,7 @@ def factors(intensity, counts, good, scale, floor, poisson):
             intensity[x] = scale * (one + good[x] * (ratio - one))
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def line_misfit(intensity, counts, good, offset):
     """Return ``sum good (sqrt(I + offset) - sqrt(n + offset))^2`` of a line, all (w,) float32."""
     total, two = np.float32(0), np.float32(2)
@@ -103,7 +103,7 @@ def line_misfit(intensity, counts, good, offset):
     return total
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def constrain(waves, counts, good, background, scale, floor, poisson, offset):
     """Give the far field what was measured; return the squared misfit of amplitudes.
 
@@ -150,7 +150,7 @@ def constrain(waves, counts, good, background, scale, floor, poisson, offset):
     return misfit
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def exit_waves(obj, probe, waves):
     """Fill `waves` (modes, h, w) with ``probe * obj``; obj (h, w)."""
     for m in range(probe.shape[0]):
@@ -162,7 +162,7 @@ def exit_waves(obj, probe, waves):
                 )
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def revise(obj, probe, counts, good, background, floor, poisson, offset, waves):
     """Fill `waves` with the revised exit waves of a frame; return the misfit.
 
@@ -186,7 +186,7 @@ def revise(obj, probe, counts, good, background, floor, poisson, offset, waves):
     return misfit
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def take(obj, y0, x0, patch):
     """Fill `patch` (h, w) from obj: in one piece it is worked on twice as fast."""
     for y in range(np.uint64(patch.shape[0])):
@@ -194,7 +194,7 @@ def take(obj, y0, x0, patch):
             patch[y, x] = obj[y0 + y, x0 + x]
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def measure(obj, probe, counts, good, background, order, corners, errors):
     """Fill `errors` (n,) float64 with each frame's ``sum (sqrt(I) - sqrt(n))^2``; no update."""
     waves, patch = np.empty_like(probe), np.empty_like(probe[0])
@@ -208,7 +208,7 @@ def measure(obj, probe, counts, good, background, order, corners, errors):
         errors[f] = constrain(waves, counts[f], good, background, one, one, True, nothing)
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def sweep(
     obj, probe, slopes, step, counts, good, background, floor, poisson, order, corners,
     gradient, density, moves,
@@ -259,7 +259,7 @@ def sweep(
     return misfit
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def move_of(obj, probe, slopes, waves, move):
     """Fill `move` (2,) with the shift of the probe that best explains the revised exit waves.
 
@@ -285,7 +285,7 @@ def move_of(obj, probe, slopes, waves, move):
         move[:] = 0
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def brighten(patch, density):
     """Add ``|patch|^2`` to `density`; both (h, w)."""
     for y in range(np.uint64(patch.shape[0])):
@@ -294,7 +294,7 @@ def brighten(patch, density):
             density[y, x] += o.real * o.real + o.imag * o.imag
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def _update(obj, y0, x0, before, probe, step, waves, gradient, density):
     """Update the object under the probe; gather what the probe's update needs.
 

@@ -11,19 +11,11 @@ import numpy as np
 from numba import njit
 from rocket_fft import c2c
 
-from .engine_kernels import constrain, move_of
+from .engine_kernels import HOW, constrain, move_of
 from .propagation_kernels import carry
 
-# without the test for division by zero loops go on the vector unit
-_HOW = {
-    "nogil": True,
-    "cache": True,
-    "fastmath": {"contract", "nsz", "arcp", "reassoc"},
-    "error_model": "numpy",
-}
 
-
-@njit(**_HOW)
+@njit(**HOW)
 def _times(wave, other, out):
     """Fill ``out = wave * other``, all (h, w) complex64."""
     for y in range(wave.shape[0]):
@@ -34,7 +26,7 @@ def _times(wave, other, out):
             )
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def thick_waves(obj, probe, propagator, entering, waves):
     """Fill the waves that enter each slice and those that leave the last.
 
@@ -59,7 +51,7 @@ def thick_waves(obj, probe, propagator, entering, waves):
                 _times(entering[k, s, m], obj[k, s], wave)
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def _sum_of(waves, top, left, side):
     """Return the intensity (float32) on a square of sub-pixels, which may wrap."""
     modes, tall, wide = waves.shape
@@ -72,7 +64,7 @@ def _sum_of(waves, top, left, side):
     return total
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def _multiply(waves, top, left, side, factor):
     """Multiply the waves on a square of sub-pixels, which may wrap."""
     modes, tall, wide = waves.shape
@@ -82,7 +74,7 @@ def _multiply(waves, top, left, side, factor):
                 waves[m, (top + j) % tall, (left + i) % wide] *= factor
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def constrain_sums(waves, counts, good, background, scale, floor, poisson, offset):
     """As `engine_kernels.constrain`, where a pixel counts what falls on several sub-pixels.
 
@@ -113,14 +105,14 @@ def constrain_sums(waves, counts, good, background, scale, floor, poisson, offse
     return misfit
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def _constrained(waves, counts, good, background, scale, floor, poisson, offset):
     if waves.shape[1] == counts.shape[0]:
         return constrain(waves, counts, good, background, scale, floor, poisson, offset)
     return constrain_sums(waves, counts, good, background, scale, floor, poisson, offset)
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def _update_slice(obj, entering, waves, alpha, share, first, before):
     """Update a slice (h, w) from the changes of the waves that leave it.
 
@@ -160,7 +152,7 @@ def _update_slice(obj, entering, waves, alpha, share, first, before):
             obj[y, x] = complex(real, imag)
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def _changes(waves, leaving):
     """Turn far fields (n, h, w) into what they ask of the waves that left, in place."""
     axes = np.array([0, 1])
@@ -171,7 +163,7 @@ def _changes(waves, leaving):
                 waves[m, y, x] -= leaving[m, y, x]
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def _back_through(slices, entering, change, propagator, alpha, share, before):
     """Update slices (n, h, w) from the last to the first; the change ends as the probe's."""
     for j in range(slices.shape[0]):
@@ -182,7 +174,7 @@ def _back_through(slices, entering, change, propagator, alpha, share, before):
                 carry(change[m], propagator, True)
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def _gather(change, before, gradient, wanted, density):
     """Add the probe's change (modes, h, w) to two sums, and the light that `before` lets on."""
     for m in range(change.shape[0]):
@@ -196,7 +188,7 @@ def _gather(change, before, gradient, wanted, density):
             density[y, x] += b.real * b.real + b.imag * b.imag
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def sweep_thick(
     obj, probe, slopes, propagator, alpha, share, counts, good, background, floor, poisson, order,
     corners, gradient, density, moves,
@@ -268,7 +260,7 @@ def sweep_thick(
     return misfit
 
 
-@njit(**_HOW)
+@njit(**HOW)
 def measure_thick(obj, probe, propagator, counts, good, background, order, corners, errors):
     """Fill `errors` (n,) float64 with each frame's ``sum (sqrt(I) - sqrt(n))^2``; no update."""
     states, slices = obj.shape[0], obj.shape[1]

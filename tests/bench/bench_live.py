@@ -52,7 +52,7 @@ def specimen(side):
     places = np.rint(grid + rng.normal(0, 0.15 * spacing, grid.shape)).astype(int) % side
     np.add.at(phase, tuple(places.T), rng.uniform(0.3, 1, len(places)))
     phase = scipy.ndimage.gaussian_filter(phase, 0.045 / PIXEL_NM, mode="wrap")
-    return 0.12 * phase / phase.max()
+    return 0.2 * phase / phase.max()
 
 
 @pytest.fixture(scope="module")

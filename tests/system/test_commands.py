@@ -5,22 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from flyback.__main__ import main
-
 CIRCLE = np.hypot(*np.mgrid[-16:16, -16:16]) < 8
-
-
-@pytest.fixture
-def flyback(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("FLYBACK_DIRECTORY", str(tmp_path / "store"))
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

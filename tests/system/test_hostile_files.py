@@ -5,23 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from flyback.__main__ import main
 from flyback.tests.models.scenes import scene
 
 VIEW = {"kind": "jittered", "n": 14, "step_px": 2.0, "defocus_m": 10e-9, "peak": 0.5}
-
-
-@pytest.fixture
-def flyback(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("FLYBACK_DIRECTORY", str(tmp_path / "store"))
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import h5py
 import numpy as np
 import pytest
 
-from flyback.__main__ import main
 from flyback.models.physics import wavelength_m
 from flyback.profiles.archive import Archive
 from flyback.tests.models.test_reference_data import aligned, corr, double_angle, seen
@@ -63,19 +62,6 @@ REFUSED = {
     "README.md": "what can be played is",
 }
 NEEDS_FORMATS = (".blo", ".dm3")
-
-
-@pytest.fixture
-def flyback(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("FLYBACK_DIRECTORY", str(tmp_path / "store"))
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
 
 
 @pytest.mark.parametrize("name", PLAYED)
