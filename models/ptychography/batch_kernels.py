@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from rocket_fft import c2c
 
-from .engine_kernels import HOW, constrain, exit_waves, revise
+from .engine_kernels import HOW, revise
 
 
 @njit(**HOW)
@@ -130,63 +129,6 @@ def step_sizes(obj, probe, obj_way, probe_way, order, corners, changes, sizes):
             sizes[k, 1] = 0.0
 
 
-@njit(**HOW)
-def reflect(
-    obj, probe, counts, good, background, order, corners, waves,
-    obj_sum, obj_weight, probe_sum, probe_weight,
-):  # fmt: skip
-    """Take the difference map's step for each frame, and gather the exit waves.
-
-    ``waves += F(2 P O - waves) - P O``, where F gives the far field its measured amplitude
-    (Thibault et al., Ultramicroscopy 109, 338 (2009)).
-
-    Parameters
-    ----------
-    obj, obj_sum : (H, W) complex64
-    probe, probe_sum : (modes, h, w) complex64
-    counts, good, background
-        As `engine_kernels.constrain` has them.
-    order : (k,) int64
-    corners : (n, 2) int64
-    waves : (n, modes, h, w) complex64, in place
-    obj_weight : (H, W) float32, in place
-    probe_weight : (h, w) float32, in place
-
-    Returns
-    -------
-    float
-        Sum of the reflected waves' misfits.
-    """
-    modes, h, w = probe.shape
-    axes = np.array([0, 1])
-    overlap, mirror = np.empty_like(probe), np.empty_like(probe)
-    scale, nothing = np.float32(1.0 / (h * w)), np.float32(0)
-    misfit = 0.0
-    for f in order:
-        cy, cx = corners[f, 0], corners[f, 1]
-        patch = obj[cy : cy + h, cx : cx + w]
-        wave = waves[f]
-        exit_waves(patch, probe, overlap)
-        for m in range(modes):
-            for y in range(h):
-                for x in range(w):
-                    mirror[m, y, x] = np.float32(2) * overlap[m, y, x] - wave[m, y, x]
-            c2c(mirror[m], mirror[m], axes, True, 1.0, 1)
-        misfit += constrain(
-            mirror, counts[f], good, background, scale, nothing, False, nothing
-        )  # fmt: skip
-        for m in range(modes):
-            c2c(mirror[m], mirror[m], axes, False, 1.0, 1)
-            for y in range(h):
-                for x in range(w):
-                    wave[m, y, x] += mirror[m, y, x] - overlap[m, y, x]
-        gather(
-            patch, probe, wave, obj_sum[cy : cy + h, cx : cx + w],
-            obj_weight[cy : cy + h, cx : cx + w], probe_sum, probe_weight,
-        )  # fmt: skip
-    return misfit
-
-
 def warm() -> None:
     """Compile the kernels for the usual types."""
     order, one = np.zeros(1, np.int64), np.zeros((1, 2), np.int64)
@@ -197,5 +139,4 @@ def warm() -> None:
         directions(
             wave[0], wave, counts, real, real, np.float32(1), True, *place, *sums
         )  # fmt: skip
-        reflect(wave[0], wave, counts, real, real, *place, *sums)
     step_sizes(wave[0], wave, wave[0], wave, order, one, wave[None], np.zeros((1, 2)))

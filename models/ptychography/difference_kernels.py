@@ -7,7 +7,7 @@ from numba import njit
 from rocket_fft import c2c
 
 from .batch_kernels import gather
-from .engine_kernels import HOW, exit_waves
+from .engine_kernels import HOW, constrain, exit_waves
 
 
 @njit(**HOW)
@@ -64,19 +64,38 @@ def approach(waves, counts, good, background, scale, floor):
 
 
 @njit(**HOW)
-def reflect_counts(
-    obj, probe, counts, good, background, floor, order, corners, waves,
+def reflect(
+    obj, probe, counts, good, background, floor, poisson, order, corners, waves,
     obj_sum, obj_weight, probe_sum, probe_weight,
 ):  # fmt: skip
     """Take the difference map's step for each frame, and gather the exit waves.
 
-    ``waves += F(2 P O - waves) - P O``, where F is `approach`; the rest as
-    `batch_kernels.reflect`, where F gives the far field its measured amplitude.
+    ``waves += F(2 P O - waves) - P O`` (Thibault et al., Ultramicroscopy 109, 338 (2009)), where F
+    is `approach` for the Poisson likelihood, and else gives the far field its measured amplitude.
+
+    Parameters
+    ----------
+    obj, obj_sum : (H, W) complex64
+    probe, probe_sum : (modes, h, w) complex64
+    counts, good, background, poisson
+        As `engine_kernels.constrain` has them.
+    floor : float32, counts
+        Of `approach`.
+    order : (k,) int64
+    corners : (n, 2) int64
+    waves : (n, modes, h, w) complex64, in place
+    obj_weight : (H, W) float32, in place
+    probe_weight : (h, w) float32, in place
+
+    Returns
+    -------
+    float
+        Sum of the reflected waves' misfits.
     """
     modes, h, w = probe.shape
     axes = np.array([0, 1])
     overlap, mirror = np.empty_like(probe), np.empty_like(probe)
-    scale, two = np.float32(1.0 / (h * w)), np.float32(2)
+    scale, two, nothing = np.float32(1.0 / (h * w)), np.float32(2), np.float32(0)
     misfit = 0.0
     for f in order:
         cy, cx = corners[f, 0], corners[f, 1]
@@ -88,7 +107,12 @@ def reflect_counts(
                 for x in range(w):
                     mirror[m, y, x] = two * overlap[m, y, x] - wave[m, y, x]
             c2c(mirror[m], mirror[m], axes, True, 1.0, 1)
-        misfit += approach(mirror, counts[f], good, background, scale, floor)
+        if poisson:
+            misfit += approach(mirror, counts[f], good, background, scale, floor)
+        else:
+            misfit += constrain(
+                mirror, counts[f], good, background, scale, nothing, False, nothing
+            )  # fmt: skip
         for m in range(modes):
             c2c(mirror[m], mirror[m], axes, False, 1.0, 1)
             for y in range(h):
@@ -108,4 +132,4 @@ def warm() -> None:
     sums = (wave[0].copy(), real.copy(), wave.copy(), real.copy())
     for counts in (np.ones((1, 4, 4), np.uint16), np.ones((1, 4, 4), np.float32)):
         place = (order, one, wave[None].copy())
-        reflect_counts(wave[0], wave, counts, real, real, np.float32(1), *place, *sums)
+        reflect(wave[0], wave, counts, real, real, np.float32(1), True, *place, *sums)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.fft
 
-from .batch_kernels import reflect
-from .difference_kernels import reflect_counts
+from .difference_kernels import reflect
 from .engine_kernels import exit_waves
 from .problem import Problem, moved, orthogonal, ramp
 from .stripes import run
@@ -90,10 +89,7 @@ class DifferenceMap:
                 )
                 given = problem.obj, probe, problem.counts, problem.good, problem.background
                 place = part, corners, self.waves
-                if problem.poisson:
-                    error = reflect_counts(*given, floor, *place, *sums)
-                else:
-                    error = reflect(*given, *place, *sums)
+                error = reflect(*given, floor, problem.poisson, *place, *sums)
                 return *sums, error
 
             parts = [part for part in np.array_split(members, SHARES) if len(part)]

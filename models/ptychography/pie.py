@@ -7,7 +7,7 @@ import scipy.fft
 
 from .engine_kernels import sweep
 from .in_cache_kernels import sweep_in_cache
-from .problem import CLASSES, Problem, Scene, moved, orthogonal, ramp, slopes_of, transposed
+from .problem import CLASSES, Problem, Scene, learn_probe, moved, orthogonal, slopes_of, transposed
 from .stripes import Seams, in_turns, run
 
 
@@ -88,10 +88,7 @@ class Pie:
                 done += made
             misfit += sum(part[4] for part in done)
             if self.update_probe:
-                gradient = sum((part[2] for part in done[1:]), done[0][2])
-                density = sum((part[3] for part in done[1:]), done[0][3])
-                gradient = gradient / max(float(np.max(density)), 1e-30)
-                spectrum += scipy.fft.fft2(gradient) * ramp(shape, kind).conj()
+                learn_probe(spectrum, [part[2] for part in done], [part[3] for part in done], kind)
         probe = np.asarray(scipy.fft.ifft2(spectrum))
         if tables is not None:  # turn everything over again
             problem.obj[:] = obj.T

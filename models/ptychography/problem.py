@@ -186,3 +186,24 @@ def orthogonal(probe: np.ndarray) -> np.ndarray:
     flat = probe.reshape(len(probe), -1)
     _, vectors = np.linalg.eigh((flat.conj() @ flat.T).astype(np.complex128))
     return (vectors[:, ::-1].T @ flat).reshape(probe.shape).astype(np.complex64)
+
+
+def learn_probe(
+    spectrum: np.ndarray, gradients: list[np.ndarray], densities: list[np.ndarray], kind: int
+) -> None:
+    """Take one step of the probe from what the parts of a sub-pixel class gathered.
+
+    Parameters
+    ----------
+    spectrum : (modes, h, w) complex64, in place
+        Of the probe at whole pixels.
+    gradients : list of (modes, h, w) complex64
+        At the class's sub-pixel place.
+    densities : list of (h, w) float32
+        Sums of ``|obj|^2``; the largest of their sum is the step's denominator.
+    kind : int
+        The class.
+    """
+    gradient, density = sum(gradients[1:], gradients[0]), sum(densities[1:], densities[0])
+    gradient = gradient / max(float(np.max(density)), 1e-30)
+    spectrum += scipy.fft.fft2(gradient) * ramp(spectrum.shape[1:], kind).conj()

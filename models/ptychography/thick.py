@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
-from .problem import CLASSES, Problem, moved, orthogonal, ramp, slopes_of
+from .problem import CLASSES, Problem, learn_probe, moved, orthogonal, slopes_of
 from .stripes import Seams, in_turns, run
 from .thick_kernels import measure_thick, sweep_thick
 
@@ -126,11 +126,7 @@ class ThickPie:
                 done += made
             misfit += sum(part[4] for part in done)
             if self.update_probe:
-                gradient = sum((part[2] for part in done[1:]), done[0][2])
-                density = sum((part[3] for part in done[1:]), done[0][3])
-                gradient = gradient / max(float(np.max(density)), 1e-30)
-                back = ramp(probe.shape[1:], kind).conj()
-                spectrum += np.asarray(scipy.fft.fft2(gradient)) * back
+                learn_probe(spectrum, [part[2] for part in done], [part[3] for part in done], kind)
         problem.probe = orthogonal(np.asarray(scipy.fft.ifft2(spectrum)))
         return misfit
 

@@ -80,8 +80,18 @@ def test_the_difference_map_s_step():
     waves = complex_normal(np.random.default_rng(4), 3, *probe.shape)
     before, sums = waves.astype(complex), zero_sums(obj, probe)
     order = np.array([0, 2])
-    batch_kernels.reflect(
-        obj, probe, counts, good, np.zeros_like(good), order, corners, waves, *sums
+    difference_kernels.reflect(
+        obj,
+        probe,
+        counts,
+        good,
+        np.zeros_like(good),
+        np.float32(0),
+        False,
+        order,
+        corners,
+        waves,
+        *sums,
     )
     for f in order:
         y, x = corners[f]
@@ -201,8 +211,8 @@ def test_the_difference_map_s_step_towards_counts(modes):
     waves = complex_normal(np.random.default_rng(4), 3, *probe.shape)
     before, sums = waves.copy(), zero_sums(obj, probe)
     order, dark = np.array([0, 2]), np.zeros_like(good)
-    difference_kernels.reflect_counts(
-        obj, probe, counts, good, dark, np.float32(FLOOR), order, corners, waves, *sums
+    difference_kernels.reflect(
+        obj, probe, counts, good, dark, np.float32(FLOOR), True, order, corners, waves, *sums
     )
     for f in order:
         y, x = corners[f]
