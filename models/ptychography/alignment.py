@@ -22,7 +22,7 @@ from .geometry import batch_positions, median_spacing
 
 DRIFT = ("auto", "off")
 _SURVEYED = ("uint8", "uint16", "uint32", "int32", "float32")
-_STRETCH_FRAMES = 256
+STRETCH_FRAMES = 256
 _SURE = 3.0
 _FINE = 0.5
 _LOOSE_RAD = 0.05
@@ -73,8 +73,7 @@ class Alignment:
         )
         self._index.append(np.array(batch.scan_index, np.int64))
         self._positions.append(batch_positions(batch, self.experiment.units).copy())
-        time = batch.coordinates.get("time_s", batch.scan_index)
-        self._time.append(np.array(time, np.float64))
+        self._time.append(_time(batch))
 
     def merge(self, other: Self) -> None:
         """Take in what `other` has seen."""
@@ -111,26 +110,57 @@ class Alignment:
 
         Without several visits to a place, or with "off", positions are those given.
         """
-        index = np.concatenate(self._index)
-        order = np.argsort(index, kind="stable")
-        index, given = index[order], np.concatenate(self._positions)[order]
-        time = np.concatenate(self._time)[order]
-        drift = self._drift(index, given, time - time.min())
+        index, given, time = self._visits()
+        drift = self._drift(index, given, time)
         if drift is None:
             return given, None, []
-        scale, unit = (1e9, "nm") if self.experiment.units == "m" else (1.0, "px")
+        note = f"drift: {self.extent_of(drift)}; positions were moved"
+        return given + drift(time), drift, [note]
+
+    @property
+    def looks_for_drift(self) -> bool:
+        """Whether places are visited more than once, and drift may be found from that."""
+        experiment = self.experiment
+        several = experiment.passes is not None or experiment.trajectory_type == Random.type
+        return self.drift == "auto" and self._survey is not None and several
+
+    def drift_so_far(self, first: int) -> tuple[Drift, float] | None:
+        """Return the drift, and the mean time of the frames before index `first`, s.
+
+        None where no drift shows, or where none of those frames was seen.
+        """
+        if not any((index < first).any() for index in self._index):
+            return None
+        index, given, time = self._visits()
+        early, drift = index < first, self._drift(index, given, time)
+        return None if drift is None else (drift, float(time[early].mean()))
+
+    def time_of(self, batch: Batch) -> np.ndarray:
+        """Return the times (n,) float64 of a batch's frames, s since the first frame seen."""
+        began = min(float(time.min()) for time in self._time)
+        return _time(batch) - began
+
+    def extent_of(self, drift: Drift) -> str:
+        """Return how far a drift went, in words."""
+        scale, unit = (1e9, "nm") if drift.units == "m" else (1.0, "px")
         far = np.ptp(drift.displacement, axis=0) * scale
         sigma = float(np.median(drift.sigma)) * scale
-        note = (
-            f"drift: {far[0]:.3g}, {far[1]:.3g} {unit} (y, x) over the scan,"
-            f" +- {sigma:.2g}, from {len(drift.time_s)} parts of it; positions were moved"
+        return (
+            f"{far[0]:.3g}, {far[1]:.3g} {unit} (y, x) over the scan, +- {sigma:.2g},"
+            f" from {len(drift.time_s)} parts of it"
         )
-        return given + drift(time - time.min()), drift, [note]
+
+    def _visits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return indices (n,), positions (n, 2) and times (n,) from the first, by index."""
+        index = np.concatenate(self._index)
+        order = np.argsort(index, kind="stable")
+        time = np.concatenate(self._time)[order]
+        return index[order], np.concatenate(self._positions)[order], time - time.min()
 
     def _drift(self, index: np.ndarray, given: np.ndarray, time: np.ndarray) -> Drift | None:
         group = self._groups(index)
         survey, experiment = self._survey, self.experiment
-        if self.drift == "off" or survey is None or group is None or len(index) < MIN_FRAMES:
+        if survey is None or group is None or len(index) < MIN_FRAMES:
             return None
         step = experiment.step or median_spacing(given)
         blur = _blur_px(given, group, step)
@@ -153,12 +183,12 @@ class Alignment:
     def _groups(self, index: np.ndarray) -> Any:
         """Return each frame's pass, or into how many stretches random positions are cut."""
         experiment = self.experiment
+        if not self.looks_for_drift:
+            return None  # one spiral or raster is turned and stretched by a drift, no more
         if experiment.passes is not None:
             inside = index < len(experiment.passes)
             return np.where(inside, experiment.passes[np.where(inside, index, 0)], -1)
-        if experiment.trajectory_type != Random.type:
-            return None  # one spiral or raster is turned and stretched by a drift, no more
-        stretches = len(index) // _STRETCH_FRAMES
+        stretches = len(index) // STRETCH_FRAMES
         return stretches if stretches >= 4 else None
 
     def quantities(self, known: Experiment, drift: Drift | None) -> dict[str, Quantity]:
@@ -179,6 +209,11 @@ class Alignment:
             out[f"drift_{drift.units}"] = Quantity(drift.displacement, drift.units, ("part", "yx"))
             out["drift_time_s"] = Quantity(drift.time_s, "s", ("part",))
         return out
+
+
+def _time(batch: Batch) -> np.ndarray:
+    """Return when frames were taken, s; without a clock, in frames."""
+    return np.array(batch.coordinates.get("time_s", batch.scan_index), np.float64)
 
 
 def _blur_px(given: np.ndarray, group: np.ndarray | int, step: float) -> float:

@@ -15,6 +15,7 @@ from .canvas_size import density_step
 from .centring import Centring
 from .iterative import IterativePtychography
 from .lens import framed, refocused
+from .live_drift import LiveDrift
 from .results import MIN_FRAMES
 from .single_sideband import SingleSideband
 from .solve import METHODS as ENGINES
@@ -49,6 +50,10 @@ _ITERATIVE = (
 )
 _BOTH = ("aberrations", "workers")
 _CLEARLY = 0.9
+_EARLY = (
+    "the direct method keeps frames where they were first put, and before the drift was known"
+    " that was where the scan had them; another method moves all of them"
+)
 _LOST = (
     "hold NaN or infinity, or have no finite position; give bad_pixels for pixels that always do"
 )
@@ -104,6 +109,7 @@ class Ptychography:
         settings, method = self._settings, self.method
         self.experiment = experiment
         self.alignment = Alignment(experiment, self.drift)
+        self.live_drift = LiveDrift(self.alignment)
         self._known, self._drift = experiment, None
         self._notes: list[str] = []
         self._doubts: list[str] = []
@@ -135,12 +141,13 @@ class Ptychography:
         self._aligned = self._aligned and not batches
         if batches and self.experiment is not self.centring.experiment:
             self._build(self.centring.experiment)
-        for batch in batches:
+        for part in (part for batch in batches for part in self.live_drift.parts(batch)):
+            moved = self.live_drift.moved(part)
             if self.direct is not None:
-                self.direct.partial_fit(batch)
+                self.direct.partial_fit(moved)
             if self.iterative is not None:
-                self.iterative.partial_fit(batch)
-            self.alignment.take(batch)
+                self.iterative.partial_fit(moved)
+            self.alignment.take(part)
 
     def merge(self, other: Self) -> Self:
         """Take in what `other` has learnt from other frames."""
@@ -185,12 +192,14 @@ class Ptychography:
                 self._refocus(known, positions)
                 self._set_optics(self._known)
         if self.iterative is not None:
-            self._drift = drift
-            if self._known is not self.experiment or drift is not None:
+            self._drift, moved = drift, drift is not None or self.live_drift.since is not None
+            if self._known is not self.experiment or moved:
                 self.iterative.align(self._known, positions)
             self._doubts = [*self._doubts, *self._wrong_side(positions)]
-        elif drift is not None:
-            self._doubts = [*doubts, "drift: the direct method keeps positions as they came; rpie"]
+        else:
+            self._drift, self._notes = self.live_drift.drift, notes + self.live_drift.notes()
+            if drift is not None:
+                self._doubts = [*doubts, f"drift: {_EARLY}"]
         self._aligned = True
 
     def _wrong_side(self, positions: np.ndarray) -> list[str]:
@@ -256,11 +265,13 @@ class Ptychography:
         """
         final = self.iterative is not None and (self.direct is None or self.iterative.converged_)
         known, notes, doubts = self._known, self._notes, self._doubts
+        drift = self._drift
         if self.iterative is not None and final:
             result = self.iterative.result_
         elif self.direct is not None and self.direct.n_frames:
             if not self._aligned:
                 known, notes, doubts = self.alignment.frame()
+                notes, drift = notes + self.live_drift.notes(), self.live_drift.drift
                 self._set_optics(known)
             result = self.direct.result_
         else:
@@ -275,7 +286,7 @@ class Ptychography:
         said = {reason.split(":")[0] for reason in reasons}
         reasons += [r for r in (*self.centring.reasons, *doubts) if r.split(":")[0] not in said]
         return result | {
-            **self.alignment.quantities(known, self._drift),
+            **self.alignment.quantities(known, drift),
             "trust": Quantity(not reasons),
             "trust_reasons": Quantity(reasons, "", ("reason",)),
             "flags": Quantity([*self.centring.notes, *notes], "", ("flag",)),

@@ -1,5 +1,8 @@
+import itertools
+
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from flyback.models.base import Batch
 from flyback.models.experiment import Experiment
@@ -116,6 +119,68 @@ def test_positions_follow_a_drift(path):
     assert np.all(spread > 0.6 * np.array([6, 4]))
     assert np.all(spread < 1.3 * np.array([6, 4]))
     assert len(result["drift_time_s"].value) == len(result["drift_m"].value)
+
+
+def best_quality(result, phase, origin_m):
+    """Quality at the best displacement: a live picture may lie where the first pass saw it."""
+    shifts = itertools.product(np.arange(-3, 3.1, 0.5), np.arange(-2, 2.1, 0.5))
+    return max(
+        quality(result, scipy.ndimage.shift(phase, shift, order=1, mode="nearest"), origin_m)
+        for shift in shifts
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "gain"),
+    [
+        (Multipass(**FIELD, passes=4, order="interleaved"), 0.12),
+        (Archimedean(**FIELD, passes=4), 0.12),
+        (Random(**FIELD), 0.04),
+    ],
+    ids=lambda value: getattr(value, "type", ""),
+)
+def test_the_live_picture_follows_a_drift(path, gain):
+    batch, experiment, phase, origin = drifting(path, (6, -4))
+    still = Ptychography(experiment, method="single_sideband", drift="off").partial_fit(batch)
+    blurred = best_quality(still.result_, phase, origin)
+    model = Ptychography(experiment, method="single_sideband").partial_fit(batch)
+    live = model.result_
+    assert best_quality(live, phase, origin) > blurred + gain
+    (said,) = (text for text in live["flags"].value if text.startswith("drift"))
+    assert "positions follow it from frame" in said
+    # the last frame, against the middle of the first pass, within the drift's half step
+    moved = live["positions_m"].value[-1] - batch.coordinates["positions_m"][-1]
+    assert np.all(np.abs(moved / PIXEL_M) > np.array([2, 1.3]))
+    assert np.all(np.sign(moved) == [1, -1])
+    model.converge()
+    assert any("keeps frames where they were first put" in r for r in reasons(model))
+
+
+def reasons(model):
+    return model.result_["trust_reasons"].value
+
+
+def test_where_drift_is_looked_for_does_not_depend_on_batches():
+    batch, experiment, _, _ = drifting(Multipass(**FIELD, passes=4, order="interleaved"), (6, -4))
+    kept = np.random.default_rng(0).random(len(batch)) > 0.05  # dropped frames leave gaps
+    batch = batch[np.flatnonzero(kept)]
+    places = []
+    for size in (1, 97, len(batch)):
+        model = Ptychography(experiment, method="single_sideband")
+        for first in range(0, len(batch), size):
+            model.partial_fit(batch[slice(first, first + size)])
+        places.append(model.result_["positions_m"].value)
+        assert model.live_drift.since is not None
+    assert np.array_equal(places[0], places[1])
+    assert np.array_equal(places[0], places[2])
+
+
+def test_a_part_that_did_not_see_the_beginning_leaves_positions():
+    batch, experiment, _, _ = drifting(Multipass(**FIELD, passes=4, order="interleaved"), (6, -4))
+    late = Ptychography(experiment, method="single_sideband").partial_fit(batch[slice(600, None)])
+    assert late.live_drift.since is None
+    early = Ptychography(experiment, method="single_sideband").partial_fit(batch[slice(0, 600)])
+    assert early.merge(late).result_["n_frames"].value == len(batch)
 
 
 @pytest.mark.parametrize(
