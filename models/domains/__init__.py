@@ -1,0 +1,1 @@
+"""Domains of ferroics: the class of every pattern, and the walls between them."""
