@@ -37,6 +37,12 @@ def rate_of(value: float | str) -> float:
     return rate
 
 
+# A camera takes points in blocks of so many, or after so long: each block is written and flushed,
+# and a chunk of the file that is flushed half full is compressed once more when it is whole.
+_BLOCK = 64
+_LINGER_S = 0.02
+
+
 class ScanClock:
     """Counts the points of a scan that have passed.
 
@@ -182,7 +188,7 @@ class ScanClock:
                 mine = self.runs >= self._from_run.get(who, self.runs + 1)
                 done = self._taken.get(who, 0)
                 if mine and self._running and not self.held:
-                    passed = min(self._passed(), done + at_most)
+                    passed = self._block_end(done, min(self._passed(), done + at_most))
                     if passed > done:
                         rows = np.arange(done, passed)
                         self._taken[who] = passed
@@ -193,9 +199,21 @@ class ScanClock:
                     return None
                 self._changed.wait(self._patience(mine, done, left))
 
+    def _block_end(self, done: int, passed: int) -> int:
+        """Return where the next block ends of the points from `done` to `passed`, or `done`."""
+        whole = passed - passed % _BLOCK
+        if passed == len(self._times) or passed == done:
+            return passed
+        if whole > done:
+            return whole
+        # the lock is held, and the clock runs: the first point has waited since it passed
+        waited = time.monotonic() - self._began - self._times[done]
+        return passed if math.isinf(self.rate) or waited >= _LINGER_S else done
+
     def _patience(self, mine: bool, done: int, left: float) -> float:
         if not mine or self.held or not self._running or done >= len(self._times):
             return left
-        # wake when a useful block has passed, not for each point
-        until = self._began + self._times[min(done + 63, len(self._times) - 1)] - time.monotonic()
+        # wake when a block is full or its first point has waited, not for each point
+        last = self._times[min(done - done % _BLOCK + _BLOCK, len(self._times)) - 1]
+        until = self._began + min(last, self._times[done] + _LINGER_S) - time.monotonic()
         return min(left, max(until, 1e-4), 0.04)

@@ -81,7 +81,7 @@ def dose(
 
 
 def revisit_interval(
-    positions: np.ndarray, dwell_s: float, radius: float, *, places: int = 2000
+    positions: np.ndarray, dwell_s: float, radius: float, *, places: int = 256
 ) -> float | None:
     """Median time between leaving a place and coming back within `radius`.
 

@@ -75,3 +75,19 @@ def test_waiting_ends_when_the_scan_is_stopped():
     timer.start()
     assert clock.wait_beyond(0, 30) == 0
     timer.join()
+
+
+def test_a_paced_scan_is_taken_in_whole_blocks_or_after_a_wait():
+    clock = ScanClock("real")
+    clock.join("a")
+    # 100 points at once, 29 of the next, the rest far ahead
+    clock.start(np.concatenate([np.zeros(100), np.full(129, 0.001), np.full(10, 3600.0)]))
+    sizes = []
+    while sum(sizes) < 229:
+        taken = clock.take("a", 256, 1.0)
+        assert taken is not None
+        sizes.append(len(taken[0]))
+    # each ends where a chunk of the file does, but the last, whose points had waited
+    assert all(end % 64 == 0 for end in np.cumsum(sizes)[:-1])
+    assert sum(sizes) == 229
+    clock.stop()
