@@ -35,6 +35,7 @@ CHARGES = {"Pb": 2.0, "Ba": 2.0, "Ti": 4.0, "O": -2.0}
 METAL_SHIFT_A, HALOGEN_SHIFT_A = 0.20, -0.10
 _DEFAULT_U_ISO_A2 = 0.006
 _SLICE_A = 2.1
+_HEAVY = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +157,17 @@ class Cell:
     def natural_slices(self) -> int:
         """How many slices of about 2 angstrom the cell has."""
         return max(1, round(float(self.size_a[0]) / _SLICE_A))
+
+    @property
+    def natural_pixel_a(self) -> float:
+        """The pixel, angstrom, that brings beams within .01 of the incident one after 40 nm.
+
+        The heavier the atoms, the sharper their potential (measured for PbTiO3 and boracite).
+        """
+        import gemmi  # heavy, and only a simulation needs it
+
+        heaviest = max(gemmi.Element(name).atomic_number for name in self.elements)
+        return 0.08 if heaviest > _HEAVY else 0.13
 
 
 def scattering_factor(element: str, g2_per_a2: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ def propagate(transmission, inside, gy, gx, incident, flight, beams, out, total)
 
     Parameters
     ----------
-    transmission : (slices, h, w) complex128
+    transmission : (slices, h, w) complex64 or complex128
         Of the slices of one cell, from where the beam comes in.
     inside : (h, w) float64
         1 for beams that are kept, 0 beyond the band limit; zero frequency at [0, 0].
@@ -54,8 +54,8 @@ def propagate(transmission, inside, gy, gx, incident, flight, beams, out, total)
     slices, h, w = transmission.shape
     cells = out.shape[0] - 1
     axes = np.array([0, 1])
-    wave = np.empty((h, w), np.complex128)
-    flown = np.empty((h, w), np.complex128)
+    wave = np.empty((h, w), transmission.dtype)
+    flown = np.empty((h, w), transmission.dtype)
     for m in range(incident.shape[0]):
         ky, kx = incident[m, 0], incident[m, 1]
         for y in range(h):

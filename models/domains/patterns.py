@@ -2,10 +2,10 @@
 
 With a convergence angle so small that the disks do not overlap, each point of each disk is a
 plane wave's business: the disk of beam g shows, over the incident direction, the intensity that a
-perfect crystal diffracts into g. `tables.PatternTable` holds those intensities, by multislice on one
-cell, over incident direction and thickness; a pattern is read out of it. The defocus, the probe's
-place in the cell and the aberrations do not enter: they change the phases within a disk, which no
-other disk is there to show. Without overlap the probe is wider than the cell.
+perfect crystal diffracts into g. `tables.PatternTable` holds those intensities, by multislice on
+one cell, over incident direction and thickness; a pattern is read out of it. The defocus, the
+probe's place in the cell and the aberrations do not enter: they change the phases within a disk,
+which no other disk is there to show. Without overlap the probe is wider than the cell.
 
 The crystal is perfect and not strained, absorption and diffuse scattering are left out but for the
 thermal factors and a smooth background.

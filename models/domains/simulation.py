@@ -98,11 +98,11 @@ def labelled_patterns(
     dict of arrays, ready for ``numpy.savez_compressed(path, **...)``
         ``patterns`` (n, pixels, pixels) uint16; ``label`` (n,) int8, the class of the greater
         part; ``classes`` (5,) str: +x -x +y -y c; ``second_label`` (n,) int8 and
-        ``second_fraction`` (n,) float32, the other side of a wall (-1 and 0 without one); ``thickness_nm``,
-        ``dose_e_per_pattern``, ``rotation_deg``, ``blur_px``, ``background_fraction``,
-        ``semi_convergence_angle_mrad``, ``angular_sampling_mrad`` (n,), ``tilt_mrad`` and
-        ``descan_px`` (n, 2) float32, yx; ``energy_kev``. A quantity whose range is a single number
-        among the two optical angles is a scalar.
+        ``second_fraction`` (n,) float32, the other side of a wall (-1 and 0 without one);
+        ``thickness_nm``, ``dose_e_per_pattern``, ``rotation_deg``, ``blur_px``,
+        ``background_fraction``, ``semi_convergence_angle_mrad``, ``angular_sampling_mrad``
+        (n,), ``tilt_mrad`` and ``descan_px`` (n, 2) float32, yx; ``energy_kev``. Of the two
+        optical angles one whose range is a single number is a scalar.
 
     Raises
     ------

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.fft import next_fast_len
 
 from ..physics import electron_wavelength_m
 from .crystal import Cell, variants
 from .kernels import propagate
 
-PIXEL_A = 0.165  # of the multislice's grid, at most
-TILT_STEP_MRAD = 0.6
+TILT_STEP_MRAD = 0.75
 
 
 class PatternTable:
@@ -41,10 +41,10 @@ class PatternTable:
         plus the convergence angle.
     detector_mrad : float, mrad
         Beams up to this angle along either axis are kept.
-    step_mrad, pixel_a : float, mrad and angstrom
-        Step of the incident directions, and largest pixel of the multislice's grid.
-    slices : int or None
-        Of one cell; None takes about 2 angstrom a slice.
+    step_mrad : float, mrad
+        Step of the incident directions.
+    pixel_a, slices
+        See `diffracted`.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class PatternTable:
         detector_mrad: float = 18.0,
         *,
         step_mrad: float = TILT_STEP_MRAD,
-        pixel_a: float = PIXEL_A,
+        pixel_a: float | None = None,
         slices: int | None = None,
     ) -> None:
         self.cell, self.energy_kev = cell, float(energy_kev)
@@ -84,15 +84,22 @@ class PatternTable:
         cells = max(math.ceil(thickness_limit_nm / self.cell_nm), 3)
         directions = np.arange(-half, half + 1) * step_mrad
         tilts = np.stack(np.meshgrid(directions, directions, indexing="ij"), -1).reshape(-1, 2)
-        self.intensity, total = diffracted(
-            cell, energy_kev, tilts, cells, self.orders, pixel_a=pixel_a, slices=slices
+        # the cubic reads two points beyond; the corners are never asked for
+        near = np.hypot(*tilts.T) <= angle_limit_mrad + 3 * step_mrad
+        some, total = diffracted(
+            cell,
+            energy_kev,
+            tilts[near],
+            cells,
+            self.orders,
+            pixel_a=pixel_a,
+            slices=slices,
+            dtype=np.complex64,
         )
         self.lost = float(1 - total.min())
-        self.intensity = np.ascontiguousarray(
-            self.intensity.transpose(1, 0, 2).reshape(
-                len(self.orders), cells + 1, len(directions), len(directions)
-            )
-        )
+        every = np.zeros((len(self.orders), cells + 1, len(tilts)), np.float32)
+        every[:, :, near] = some.transpose(1, 0, 2)
+        self.intensity = every.reshape(*every.shape[:2], len(directions), len(directions))
         kept = self.intensity.max(axis=(1, 2, 3)) > 1e-6  # the rest is forbidden by symmetry
         self.intensity, self.orders = self.intensity[kept], self.orders[kept]
         self.g_mrad = np.ascontiguousarray(self.g_mrad[kept])
@@ -105,8 +112,9 @@ def diffracted(
     cells: int,
     orders: np.ndarray,
     *,
-    pixel_a: float = PIXEL_A,
+    pixel_a: float | None = None,
     slices: int | None = None,
+    dtype: type = np.complex128,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the intensities that a perfect crystal diffracts out of plane waves.
 
@@ -120,10 +128,13 @@ def diffracted(
         Cells along the beam.
     orders : (b, 2) int
         Indices of the wanted beams along y and x.
-    pixel_a : float, angstrom
-        Largest pixel; detail beyond 2/3 of its Nyquist frequency is left out.
+    pixel_a : float or None, angstrom
+        Largest pixel; detail beyond 2/3 of its Nyquist frequency is left out. None takes the
+        cell's own.
     slices : int or None
         Of one cell.
+    dtype : complex64 or complex128
+        Of the wave.
 
     Returns
     -------
@@ -132,11 +143,13 @@ def diffracted(
     total : (cells + 1, m) float64
         Summed over all beams: 1 less what went beyond the band limit.
     """
-    shape = tuple(2 * math.ceil(edge / pixel_a / 2) for edge in cell.size_a[1:])
+    pixel_a = pixel_a or cell.natural_pixel_a
+    height, width = (_even_fast(edge / pixel_a) for edge in cell.size_a[1:])
+    shape = (height, width)
     slices = slices or cell.natural_slices
-    phases = cell.slice_phases((shape[0], shape[1]), energy_kev, slices)
+    phases = cell.slice_phases(shape, energy_kev, slices)
     edges_m = cell.size_a[1:] * 1e-10
-    inside = band_limit((shape[0], shape[1]), edges_m)
+    inside = band_limit(shape, edges_m)
     wave = np.exp(1j * phases)
     transmission = np.fft.ifft2(np.fft.fft2(wave) * inside)
     gy, gx = (np.fft.fftfreq(n, edge / n) for n, edge in zip(shape, edges_m, strict=True))
@@ -148,7 +161,7 @@ def diffracted(
     out = np.empty((cells + 1, len(orders), len(incident)), np.float32)
     total = np.empty((cells + 1, len(incident)))
     propagate(
-        np.ascontiguousarray(transmission),
+        np.ascontiguousarray(transmission, dtype),
         inside,
         gy,
         gx,
@@ -159,6 +172,14 @@ def diffracted(
         total,
     )
     return out, total
+
+
+def _even_fast(least: float) -> int:
+    """Return an even length, not below `least`, that transforms fast."""
+    size = 2 * math.ceil(least / 2)
+    while any(size % prime == 0 for prime in (7, 11, 13)) or next_fast_len(size) != size:
+        size += 2
+    return size
 
 
 def band_limit(shape: tuple[int, int], edges_m: np.ndarray) -> np.ndarray:
