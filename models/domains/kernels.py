@@ -54,8 +54,7 @@ def propagate(transmission, inside, gy, gx, incident, flight, beams, out, total)
     slices, h, w = transmission.shape
     cells = out.shape[0] - 1
     axes = np.array([0, 1])
-    wave = np.empty((h, w), transmission.dtype)
-    flown = np.empty((h, w), transmission.dtype)
+    wave, flown = np.empty_like(transmission[0]), np.empty_like(transmission[0])
     for m in range(incident.shape[0]):
         ky, kx = incident[m, 0], incident[m, 1]
         for y in range(h):

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..physics import electron_wavelength_m
-from .crystal import class_of, variants
+from .crystal import direction, variants
 from .kernels import count, paint
-from .tables import tables
+from .tables import Placed, tables
 
 BACKGROUND_WIDTH_MRAD = 8.0
 _BATCH = 128
@@ -104,6 +104,7 @@ def simulate_patterns(
     first_index: int = 0,
     noise: bool = True,
     out: np.ndarray | None = None,
+    made: Mapping[str, Placed] | None = None,
 ) -> np.ndarray:
     """Return patterns of domains, and of mixtures of domains.
 
@@ -123,6 +124,8 @@ def simulate_patterns(
         False gives expected counts, rounded where `out` holds integers.
     out : (n, pixels, pixels) uint16 or float32, or None
         Filled and returned where given. uint16 clips at 65535.
+    made : mapping or None
+        `tables` whose limits hold these patterns; None makes or finds some.
 
     Returns
     -------
@@ -148,14 +151,17 @@ def simulate_patterns(
     if n == 0:
         return np.zeros((0, pixels, pixels), np.uint16) if out is None else out
     _refuse_overlap(material, conditions.energy_kev, radius, sampling)
+    angle = float((np.hypot(*tilt.T) + radius + sampling).max())
     edge = float(((pixels / 2 + np.abs(centre - pixels // 2).max(axis=1)) * sampling).max())
-    placed = tables(
+    edge = (edge + float(radius.max())) * (2**0.5 if rotation.any() else 1)
+    placed = made or tables(
         material,
         float(conditions.energy_kev),
         _up(float(thickness.max()), 10.0),
-        _up(float((np.hypot(*tilt.T) + radius + sampling).max()), 1.0),
-        _up((edge + float(radius.max())) * (1 if not rotation.any() else 2**0.5), 2.0),
+        _up(angle, 1.0),
+        _up(edge, 2.0),
     )
+    _refuse_beyond(placed, float(thickness.max()), angle)
     frames = np.empty((n, pixels, pixels), np.uint16) if out is None else out
     if frames.shape != (n, pixels, pixels):
         raise ValueError(f"out must be {(n, pixels, pixels)}, got {frames.shape}")
@@ -203,7 +209,7 @@ def _weights(
         names = np.asarray(fractions, dtype=object)
         fractions = {str(name): (names == name).astype(float) for name in dict.fromkeys(names)}
     for name in fractions:
-        class_of(name)
+        direction(name)
     columns = np.broadcast_arrays(*(np.atleast_1d(share) for share in fractions.values()))
     weights = {
         name: np.ascontiguousarray(column, float)
@@ -231,6 +237,19 @@ def _refuse_overlap(
             f" interfere, got {radius.min():g} to {radius.max():g}; use"
             " models.ptychography.forward for overlapping disks"
         )
+
+
+def _refuse_beyond(placed: Mapping[str, Placed], thickness_nm: float, angle_mrad: float) -> None:
+    table = next(iter(placed.values())).table
+    for name, value, limit in (
+        ("thickness_nm", thickness_nm, table.thickness_limit_nm),
+        ("tilt_mrad plus semi_convergence_angle_mrad", angle_mrad, table.angle_limit_mrad),
+    ):
+        if value > limit + 1e-9:
+            raise ValueError(
+                f"{name} must not exceed {limit:g}, for which the tables were made, got {value:g};"
+                " make them with higher limits"
+            )
 
 
 def _up(value: float, step: float) -> float:

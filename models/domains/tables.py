@@ -145,13 +145,43 @@ def diffracted(
     """
     pixel_a = pixel_a or cell.natural_pixel_a
     height, width = (_even_fast(edge / pixel_a) for edge in cell.size_a[1:])
-    shape = (height, width)
-    slices = slices or cell.natural_slices
-    phases = cell.slice_phases(shape, energy_kev, slices)
-    edges_m = cell.size_a[1:] * 1e-10
+    phases = cell.slice_phases((height, width), energy_kev, slices or cell.natural_slices)
+    return diffracted_by_phases(
+        phases, cell.size_a, energy_kev, tilt_mrad, cells, orders, dtype=dtype
+    )
+
+
+def diffracted_by_phases(
+    phases: np.ndarray,
+    size_a: np.ndarray,
+    energy_kev: float,
+    tilt_mrad: np.ndarray,
+    cells: int,
+    orders: np.ndarray,
+    *,
+    dtype: type = np.complex128,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `diffracted` does, of a cell given by its slices' phases.
+
+    Parameters
+    ----------
+    phases : (slices, h, w) float, rad
+        Equally thick slices from where the beam comes in; complex where they absorb.
+    size_a : (3,) float, angstrom
+        Edges of the cell along z, y, x.
+    energy_kev, tilt_mrad, cells, orders, dtype
+        See `diffracted`.
+
+    Raises
+    ------
+    ValueError
+        When a beam lies beyond the grid.
+    """
+    slices, *rest = phases.shape
+    shape = (int(rest[0]), int(rest[1]))
+    edges_m = np.asarray(size_a[1:]) * 1e-10
     inside = band_limit(shape, edges_m)
-    wave = np.exp(1j * phases)
-    transmission = np.fft.ifft2(np.fft.fft2(wave) * inside)
+    transmission = np.fft.ifft2(np.fft.fft2(np.exp(1j * phases)) * inside)
     gy, gx = (np.fft.fftfreq(n, edge / n) for n, edge in zip(shape, edges_m, strict=True))
     wavelength = electron_wavelength_m(energy_kev)
     orders = np.asarray(orders, np.int64)
@@ -166,7 +196,7 @@ def diffracted(
         gy,
         gx,
         incident,
-        wavelength * cell.size_a[0] * 1e-10 / slices,
+        wavelength * float(size_a[0]) * 1e-10 / slices,
         np.ascontiguousarray(orders % np.array(shape)),
         out,
         total,
