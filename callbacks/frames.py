@@ -18,6 +18,7 @@ from .assets import AssetReader
 from .positions import PositionTable
 
 FRAMES, INDEX, TIME = "_frames", "_scan_index", "_time"
+THROUGH = "_through_index"
 BLOCK_SECONDS = 0.1
 LARGEST_BLOCK = 256
 
@@ -85,6 +86,9 @@ class FrameSource:
         Frames handed on so far.
     unplaced : int
         Frames handed on with a NaN position, because none was recorded for them.
+    through : int
+        All frames below this scan index were handed on. It follows the run's `rounds`, whose
+        ends cut blocks too: a plan that asks what to do next waits for all that was measured.
     """
 
     def __init__(self, start: Mapping[str, Any], rings: Sequence[RingReader] = ()) -> None:
@@ -92,6 +96,8 @@ class FrameSource:
         self.block = block_length(start)
         self.frames_read = 0
         self.unplaced = 0
+        self.through = 0
+        self._rounds: list[int] = []
         self._assets = AssetReader()
         self._positions = PositionTable(self._assets, coil_lag(start))
         self._columns: dict[str, _Column] = {}
@@ -115,10 +121,10 @@ class FrameSource:
         elif name == "event_page":
             for row, seq_num in enumerate(doc["seq_num"]):
                 data = {key: column[row] for key, column in doc["data"].items()}
-                self._positions.event(seq_num, data)
+                self._event(seq_num, data)
             yield from self._batches(final=False)
         elif name == "event":
-            self._positions.event(doc["seq_num"], doc["data"])
+            self._event(doc["seq_num"], doc["data"])
             yield from self._batches(final=False)
         elif name == "stop":
             yield from self._batches(final=True)
@@ -151,6 +157,10 @@ class FrameSource:
         else:
             self._positions.stream_datum(key, doc["stream_resource"], *rows)
 
+    def _event(self, seq_num: int, data: Mapping[str, Any]) -> None:
+        self._positions.event(seq_num, data)
+        self._rounds += [int(value) for key, value in data.items() if key.endswith(THROUGH)]
+
     def _batches(self, *, final: bool) -> Iterator[Batch]:
         if self._frames_key is None:
             return
@@ -165,6 +175,8 @@ class FrameSource:
                     return
                 stop = ready
             yield self._batch(self.frames_read, stop)
+        if self._rounds and self.frames_read == len(self._index):
+            self.through = self._rounds[-1]
 
     def _extend_index(self) -> None:
         """Read the scan index of the frames announced since the last time."""
@@ -188,13 +200,15 @@ class FrameSource:
     def _block_end(self, ready: int) -> int | None:
         """Return where the block that begins at `frames_read` ends, or None if it is open."""
         index = self._index[self.frames_read : ready]
+        round_of = np.searchsorted(self._rounds, index, side="right")
         block_of = index // self.block
-        ends = block_of != block_of[0]
+        ends = (block_of != block_of[0]) | (round_of != round_of[0])
         ends[1:] |= (index[:-1] + 1) % self.block == 0  # the frame before was a block's last
         first = int(np.argmax(ends))
         if ends[first]:
             return self.frames_read + first
-        if (index[-1] + 1) % self.block == 0:
+        # a round is told of when all its frames were announced
+        if (index[-1] + 1) % self.block == 0 or round_of[0] < len(self._rounds):
             return ready
         return None
 

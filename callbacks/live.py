@@ -59,6 +59,7 @@ class LiveCallback:
         self._open = publisher
         self._build = build
         self._lock = threading.RLock()
+        self._heard = threading.Condition(self._lock)
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take in one document. An exception is kept in `error` and ends this analysis only."""
@@ -71,6 +72,41 @@ class LiveCallback:
                 self._finish()
         except Exception as error:
             self.fail(error)
+        with self._heard:
+            self._heard.notify_all()
+
+    def ask(self, through_index: int, timeout_s: float | None) -> Model:
+        """Return the model when it has seen all frames below a scan index.
+
+        Hold `lock` while asking it.
+
+        Raises
+        ------
+        TimeoutError
+            When that takes longer than `timeout_s`.
+        RuntimeError
+            When the analysis failed, or has seen no frame.
+        """
+        with self._heard:
+            self._heard.wait_for(
+                lambda: self.error or self.finished or self.source.through >= through_index,
+                timeout_s,
+            )
+            if self.error is not None:
+                raise RuntimeError(f"the analysis failed: {self.error}")
+            if self.source.through < through_index and not self.finished:
+                raise TimeoutError(
+                    f"the analysis has not seen all frames below {through_index} after"
+                    f" {timeout_s:g} s"
+                )
+            if self.model is None:
+                raise RuntimeError("the analysis has seen no frames")
+            return self.model
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while the model learns."""
+        return self._lock
 
     def fail(self, error: BaseException) -> None:
         """End this analysis with an error."""
@@ -184,6 +220,52 @@ class Analysis:
         """Return the finished callbacks since the last call."""
         done, self.history = self.history, []
         return done
+
+    def next_positions(
+        self,
+        through_index: int,
+        n_points: int,
+        *,
+        seed: int = 0,
+        timeout_s: float | None = None,
+    ) -> tuple[np.ndarray, float]:
+        """Ask the newest run's model where to measure next; what plans take as `suggest`.
+
+        Parameters
+        ----------
+        through_index : int
+            The answer comes from exactly the frames below this scan index.
+        n_points : int
+            At most so many positions.
+        seed : int
+            The same seed and frames give the same positions.
+        timeout_s : float, s, or None
+            Wait no longer; None waits until the frames are there.
+
+        Returns
+        -------
+        positions_nm : (n, 2) float64, nm, yx
+            None left where nothing is to be gained.
+        error_nm : float, nm
+            What is still unknown, such as how well walls are placed.
+
+        Raises
+        ------
+        TimeoutError
+            When the analysis is not that far in time.
+        RuntimeError
+            When it failed, or cannot steer.
+        """
+        callback = self.current
+        if callback is None:
+            raise RuntimeError(f"{self.name} has no run to steer")
+        model = callback.ask(through_index, timeout_s)
+        steer = getattr(model, "next_positions", None)
+        if steer is None:
+            raise RuntimeError(f"{self.name} does not say where to measure next")
+        with callback.lock:
+            positions_m, error_m = steer(n_points, seed=seed)
+        return positions_m * 1e9, error_m * 1e9
 
     def __getattr__(self, name: str) -> Any:
         """Return a result of the newest run: ``object_phase_`` is ``result_["object_phase"]``."""
