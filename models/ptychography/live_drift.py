@@ -1,9 +1,10 @@
 """Positions that follow a drift while the scan runs.
 
 The final reconstruction moves all positions by the drift that all frames show. A preview cannot
-wait for them: at fixed places of the scan, each a quarter further than the last, the drift is
-found from the frames so far, and the frames to come are moved by it, relative to where the
-specimen was in the first pass.
+wait for them: at fixed places of the scan, each at least a seventh further than the last and at
+whole or half passes (the picture of a smaller part is placed badly), the drift is found from the
+frames so far, and the frames to come are moved by it, relative to where the specimen was in the
+first pass.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..base import Batch
 from ..drift import Drift
 from .alignment import STRETCH_FRAMES, Alignment
 
-_FURTHER = 1.25
+_FURTHER = 1.15
 
 
 class LiveDrift:
@@ -47,7 +48,7 @@ class LiveDrift:
         self._alignment = alignment
         self._anchor = 0.0
         self._first = first_visit(alignment)
-        self._next = math.inf if self._first is None else math.ceil(_FURTHER * self._first)
+        self._next = math.inf if self._first is None else self._after(self._first)
 
     def parts(self, batch: Batch) -> Iterator[Batch]:
         """Yield the batch in pieces, with the drift brought up to date between them."""
@@ -81,8 +82,14 @@ class LiveDrift:
             f" {self.since} on"
         ]
 
+    def _after(self, index: float) -> int:
+        """Return where drift is looked for next."""
+        several = self._alignment.experiment.passes is not None
+        part = (self._first or 1) / 2 if several else STRETCH_FRAMES
+        return math.ceil(math.ceil(_FURTHER * index / part) * part)
+
     def _look(self) -> None:
-        self._next = math.ceil(_FURTHER * self._next)
+        self._next = self._after(self._next)
         found = None if self._first is None else self._alignment.drift_so_far(self._first)
         if found is not None:
             self.drift, self._anchor = found

@@ -11,6 +11,7 @@ truth falls below a half.
 import sys
 
 import numpy as np
+import scipy.optimize
 
 from flyback.models.base import Batch
 from flyback.models.calibration import lagging
@@ -52,7 +53,7 @@ class Scan:
     """Frames over a known object, and what a run would say of them."""
 
     def __init__(self, path, dose_e_a2, *, drift_a_s=0.0, lag=0.0, dropped=0.0, seed=1):
-        n = path.n_points
+        n, self.drifts = path.n_points, drift_a_s != 0
         time_s = np.arange(n) * DWELL_S
         given = path.positions
         real = given
@@ -111,6 +112,8 @@ class Scan:
         high = np.minimum(whole + size, self.phase.shape)
         truth = self.phase[low[0] : high[0], low[1] : high[1]]
         seen = shifted(ours, first - whole)
+        if self.drifts:  # a drift leaves open where the specimen was when it was imaged
+            seen = registered(seen, whole, self.phase, pixel[0])
         seen = seen[low[0] - whole[0] : high[0] - whole[0], low[1] - whole[1] : high[1] - whole[1]]
         scanned = np.ptp(self.positions, axis=0) / pixel
         # a square within a spiral's disc
@@ -125,6 +128,26 @@ class Scan:
         below = np.flatnonzero(~(frc[1:] >= 0.5))
         ring = (below[0] if len(below) else len(frc) - 1) + 0.5
         return correlation, float((b - a).min() * pixel[0] * 1e10 / ring)
+
+
+def registered(picture, corner, truth, pixel_m):
+    """Displace a picture, whose corner lies there on the truth, to where they agree best."""
+    low, high = np.maximum(corner, 0), np.minimum(corner + picture.shape, truth.shape)
+    window = np.s_[low[0] : high[0], low[1] : high[1]]
+    inside = np.s_[tuple(slice(a, b) for a, b in zip(low - corner, high - corner, strict=True))]
+    one, other = (limited(p, pixel_m, 1.5) for p in (truth[window], picture[inside]))
+    edge = np.multiply.outer(*(np.hanning(n) for n in one.shape))
+    spectra = [np.fft.fft2((p - p.mean()) * edge) for p in (one, other)]
+
+    def agreement(shift):
+        f = [np.fft.fftfreq(n) for n in one.shape]
+        ramp = np.exp(-2j * np.pi * (f[0][:, None] * shift[0] + f[1][None] * shift[1]))
+        return -float((spectra[0].conj() * spectra[1] * ramp).sum().real)
+
+    peak = np.fft.ifft2(spectra[0] * spectra[1].conj()).real
+    start = np.array(np.unravel_index(peak.argmax(), peak.shape), float)
+    start -= np.where(start > np.array(peak.shape) / 2, peak.shape, 0)
+    return shifted(picture, scipy.optimize.minimize(agreement, start, method="Nelder-Mead").x)
 
 
 def shifted(picture, pixels):

@@ -134,7 +134,7 @@ def best_quality(result, phase, origin_m):
     ("path", "gain"),
     [
         (Multipass(**FIELD, passes=4, order="interleaved"), 0.12),
-        (Archimedean(**FIELD, passes=4), 0.12),
+        (Archimedean(**FIELD, passes=4), 0.08),
         (Random(**FIELD), 0.04),
     ],
     ids=lambda value: getattr(value, "type", ""),
