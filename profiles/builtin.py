@@ -7,4 +7,5 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 
 SIM_MICROSCOPE = _HERE / "sim_microscope.toml"
+SIM_DOMAINS = _HERE / "sim_domains.toml"
 RECORDED = _HERE / "recorded.toml"

@@ -12,6 +12,7 @@ from ...models.ptychography.forward import partially_coherent, simulate_frames
 from ...models.ptychography.probe import aberrated_probe
 from ..clock import ScanClock
 from ..column import Column
+from .domain_specimen import DomainSpecimen
 from .specimen import Specimen
 
 
@@ -21,7 +22,7 @@ class SimBeam(Device):
     Parameters
     ----------
     name : str
-    specimen : Specimen
+    specimen : Specimen or DomainSpecimen
     column : Column
         Energy, aperture, defocus, camera and current are read from it at each scan.
     rate : "real", "max" or float, Hz
@@ -43,7 +44,7 @@ class SimBeam(Device):
         prefix: str = "",
         *,
         name: str = "beam",
-        specimen: Specimen,
+        specimen: Specimen | DomainSpecimen,
         column: Column,
         rate: float | str = "real",
         source_nm: float = 0.0,
@@ -152,22 +153,29 @@ class SimBeam(Device):
         self, positions_nm: np.ndarray, dwell_s: float, pixels: int, first: int, run: int
     ) -> np.ndarray:
         settings = self.column.metadata()
-        wavelength_nm = electron_wavelength_m(settings["energy_kev"]) * 1e9
-        sampling = settings["angular_sampling_mrad"] * 1e-3
-        pixel_nm = wavelength_nm / (pixels * sampling)
-        obj = self.specimen.transmission(pixel_nm, pixels, settings["energy_kev"])
         turn = np.deg2rad(settings["scan_rotation_deg"])
         turned = positions_nm @ np.array(
             [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
         )
+        dose = electrons_per_dwell(settings.get("beam_current_pa", 0.0), dwell_s)
+        seed = (self.seed * 1_000_003 + run + 2) & 0xFFFFFFFF
+        descan_px = positions_nm * self.descan_px_per_nm
+        if isinstance(self.specimen, DomainSpecimen):
+            return self.specimen.expose(
+                turned, settings, dose, pixels, seed=seed, first_index=first, descan_px=descan_px
+            )
+        wavelength_nm = electron_wavelength_m(settings["energy_kev"]) * 1e9
+        sampling = settings["angular_sampling_mrad"] * 1e-3
+        pixel_nm = wavelength_nm / (pixels * sampling)
+        obj = self.specimen.transmission(pixel_nm, pixels, settings["energy_kev"])
         return simulate_frames(
             obj,
             self._probe_modes(settings, wavelength_nm, pixels, pixel_nm),
             turned / pixel_nm + len(obj) // 2,
-            electrons_per_dwell(settings.get("beam_current_pa", 0.0), dwell_s),
-            seed=(self.seed * 1_000_003 + run + 2) & 0xFFFFFFFF,
+            dose,
+            seed=seed,
             first_index=first,
-            descan_px=positions_nm * self.descan_px_per_nm,
+            descan_px=descan_px,
             workers=self.workers,
         )
 
