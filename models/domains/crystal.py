@@ -6,11 +6,12 @@ direction in which the polarization points, from the negative charges to the pos
 is turned into that direction; note that it need not be +c, see `polar_sense`. Of boracite the
 cubic frame stays and the polar displacement is turned.
 
-The perovskites' coordinates are refinements (the CIFs name them). **Boracite's polar coordinates
-are a model**: the cubic refinement of Mg boracite, with copper on the metal's site, the metal moved
-along the polarization and chlorine against it by the amounts below. They are of the size found in
-the orthorhombic phases (Dowty & Clark, Z. Kristallogr. 138, 64 (1973)) but belong to no refinement;
-neither the cell's orthorhombic strain nor the moves of boron and oxygen are in it.
+The perovskites' coordinates are refinements; the CIFs name them, and say that BaTiO3's are from
+memory. **Boracite's polar coordinates are a model**: the cubic refinement of Mg boracite, its cell
+kept, with copper on the metal's site, the metal moved along the polarization and chlorine against
+it by `METAL_SHIFT_A` and `HALOGEN_SHIFT_A`. Such moves of a few tenths of an angstrom are what
+makes the orthorhombic phases polar (Dowty & Clark, Z. Kristallogr. 138, 64 (1973)), but these
+belong to no refinement; the orthorhombic strain and the moves of boron and oxygen are left out.
 """
 
 from __future__ import annotations

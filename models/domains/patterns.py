@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from .tables import Placed, tables
 
 BACKGROUND_WIDTH_MRAD = 8.0
 _BATCH = 128
+_PAIRS = ("tilt_mrad", "descan_px")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,16 @@ class Conditions:
     blur_px: float | np.ndarray = 0.0
     background_fraction: float | np.ndarray = 0.0
 
+    @property
+    def count(self) -> int:
+        """How many patterns these conditions are for; 1 where all are one for all."""
+        sizes = [1]
+        for field in fields(self):
+            values = np.asarray(getattr(self, field.name))
+            if values.ndim == (2 if field.name in _PAIRS else 1):
+                sizes.append(len(values))
+        return max(sizes)
+
     def column(self, name: str, n: int, low: float, high: float) -> np.ndarray:
         """Return one quantity for each of `n` patterns, after a check of its range.
 
@@ -78,7 +89,7 @@ class Conditions:
         ValueError
             When it is out of range or has another length.
         """
-        shape = (n, 2) if name in ("tilt_mrad", "descan_px") else (n,)
+        shape = (n, 2) if name in _PAIRS else (n,)
         values = np.asarray(getattr(self, name), float)
         try:
             values = np.ascontiguousarray(np.broadcast_to(values, shape))
@@ -114,7 +125,8 @@ def simulate_patterns(
         PbTiO3, BaTiO3 or boracite.
     fractions : mapping of variant to float or (n,), or n variants
         Share of each variant in each pattern, an incoherent sum; or one variant for each pattern.
-        Variants are `+x -x +y -y +z -z`.
+        Variants are `+x -x +y -y +z -z`. A single one holds for as many patterns as the
+        conditions are for.
     conditions : Conditions
     pixels : int
         Side of a pattern.
@@ -139,6 +151,9 @@ def simulate_patterns(
     """
     weights = _weights(fractions)
     n = len(next(iter(weights.values())))
+    if n == 1 and conditions.count > 1:
+        n = conditions.count
+        weights = {name: np.repeat(share, n) for name, share in weights.items()}
     thickness = conditions.column("thickness_nm", n, 0, 500)
     tilt = conditions.column("tilt_mrad", n, -30, 30)
     dose = conditions.column("dose_e_per_pattern", n, 0, 1e12)
@@ -205,6 +220,8 @@ def simulate_patterns(
 def _weights(
     fractions: Mapping[str, float | np.ndarray] | Sequence[str],
 ) -> dict[str, np.ndarray]:
+    if not len(fractions):
+        raise ValueError("fractions must name at least one variant, such as {'+x': 1.0}")
     if not isinstance(fractions, Mapping):
         names = np.asarray(fractions, dtype=object)
         fractions = {str(name): (names == name).astype(float) for name in dict.fromkeys(names)}

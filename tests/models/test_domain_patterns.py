@@ -316,6 +316,12 @@ def test_a_mixture_is_the_sum_of_its_parts():
     np.testing.assert_allclose(frames[2], 0.7 * frames[0] + 0.3 * frames[1], rtol=1e-4, atol=1e-3)
 
 
+def test_one_variant_holds_for_all_conditions():
+    at = Conditions(thickness_nm=np.array([5.0, 9.0, 14.0]), dose_e_per_pattern=1e4)
+    once = simulate_patterns("PbTiO3", {"+x": 1.0}, at)
+    np.testing.assert_array_equal(once, simulate_patterns("PbTiO3", ["+x"] * 3, at))
+
+
 def test_the_cameras_faults_keep_the_electrons():
     ideal = Conditions(thickness_nm=10.0, dose_e_per_pattern=1e5)
     frames = np.empty((4, 1, 64, 64), np.float32)
@@ -378,6 +384,7 @@ def test_boracites_domains_differ():
         (["+x"], {"semi_convergence_angle_mrad": 9}, "would overlap"),
         (["up"], {}, "variant must be one of"),
         ({"+x": 0.5}, {}, "must sum to 1"),
+        ({}, {}, "must name at least one variant"),
     ],
 )
 def test_bad_input_is_named(fractions, change, words):
