@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -196,6 +197,8 @@ class Analysis:
         self._rings = list(rings)
         self._open: dict[str, LiveCallback] = {}
         self._run_of: dict[str, str] = {}
+        self._refused: set[str] = set()
+        self._begun = threading.Condition()
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Route one document to the run that it belongs to."""
@@ -226,10 +229,11 @@ class Analysis:
         through_index: int,
         n_points: int,
         *,
+        run: str | None = None,
         seed: int = 0,
         timeout_s: float | None = None,
     ) -> tuple[np.ndarray, float]:
-        """Ask the newest run's model where to measure next; what plans take as `suggest`.
+        """Ask a run's model where to measure next; what plans take as `suggest`.
 
         Parameters
         ----------
@@ -237,6 +241,8 @@ class Analysis:
             The answer comes from exactly the frames below this scan index.
         n_points : int
             At most so many positions.
+        run : str, optional
+            Uid of the run; the newest where it is left out.
         seed : int
             The same seed and frames give the same positions.
         timeout_s : float, s, or None
@@ -254,11 +260,14 @@ class Analysis:
         TimeoutError
             When the analysis is not that far in time.
         RuntimeError
-            When it failed, or cannot steer.
+            When it failed, does not apply to the run, or cannot steer.
         """
-        callback = self.current
+        began = time.monotonic()
+        callback = self.current if run is None else self._await(run, timeout_s)
         if callback is None:
-            raise RuntimeError(f"{self.name} has no run to steer")
+            raise RuntimeError(f"{self.name} does not apply to this run, so it cannot steer it")
+        if timeout_s is not None:
+            timeout_s = max(0.0, timeout_s - (time.monotonic() - began))
         model = callback.ask(through_index, timeout_s)
         steer = getattr(model, "next_positions", None)
         if steer is None:
@@ -266,6 +275,15 @@ class Analysis:
         with callback.lock:
             positions_m, error_m = steer(n_points, seed=seed)
         return positions_m * 1e9, error_m * 1e9
+
+    def _await(self, run: str, timeout_s: float | None) -> LiveCallback | None:
+        """Return the callback of a run once its start was heard of."""
+        with self._begun:
+            if not self._begun.wait_for(
+                lambda: run in self._open or run in self._refused, timeout_s
+            ):
+                raise TimeoutError(f"{self.name} has not heard of the run {run[:8]} yet")
+            return self._open.get(run)
 
     def __getattr__(self, name: str) -> Any:
         """Return a result of the newest run: ``object_phase_`` is ``result_["object_phase"]``."""
@@ -282,11 +300,14 @@ class Analysis:
 
     def _begin(self, start: Mapping[str, Any]) -> None:
         callback = self._factory(start)
-        if callback is None:
-            return
-        callback.source.rings = list(self._rings)
-        callback.watchers = self.watchers
-        self.current = self._open[start["uid"]] = callback
+        with self._begun:
+            if callback is None:
+                self._refused.add(start["uid"])
+            else:
+                callback.source.rings = list(self._rings)
+                callback.watchers = self.watchers
+                self.current = self._open[start["uid"]] = callback
+            self._begun.notify_all()
 
     def _run(self, name: str, doc: Mapping[str, Any]) -> str | None:
         """Return the uid of the run that a document belongs to, and remember its own uid."""

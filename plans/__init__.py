@@ -1,5 +1,6 @@
 """Plans: generators of messages that a RunEngine carries out."""
 
+from .adaptive import follow
 from .preprocessors import (
     DoseExceededError,
     beam_blanked_finally,
@@ -29,6 +30,7 @@ __all__ = [
     "column_into_start_wrapper",
     "dose_budget",
     "dose_budget_wrapper",
+    "follow",
     "found_into_start",
     "found_into_start_wrapper",
     "multipass",

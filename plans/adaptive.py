@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import threading
 import time
@@ -13,13 +14,13 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import numpy as np
 from bluesky.protocols import Flyable, Readable
-from bluesky.utils import MsgGenerator
+from bluesky.utils import MsgGenerator, RunEngineControlException
 
 from ..devices.rounds import Rounds
-from ..models.physics import electrons_per_dwell
 from ..models.trajectories import Points, Raster
 from ..models.trajectory import Trajectory
 from .preprocessors import beam_blanked_finally_wrapper
+from .scanning import checked, electrons_per_point
 from .stubs import fly
 
 Suggest = Callable[..., tuple[Any, float]]
@@ -30,10 +31,10 @@ def follow(
     detectors: Sequence[Readable],
     scan_coils: Flyable,
     *,
-    suggest: Suggest,
-    fov_nm: float,
-    step_nm: float,
-    budget_e_per_a2: float,
+    suggest: Any = "domains",
+    fov_nm: float = 20.0,
+    step_nm: float = 1.0,
+    budget_e_per_a2: float = 100.0,
     dwell_ms: float = 1.0,
     n_points: int = 64,
     error_nm: float = 0.0,
@@ -54,10 +55,11 @@ def follow(
     ----------
     detectors : sequence of cameras
     scan_coils : ScanCoils
-    suggest : callable
-        ``suggest(through_index, n_points, seed=..., timeout_s=...) -> (positions_nm, error_nm)``,
-        such as ``live.domains.next_positions``. It may raise TimeoutError. No positions: nothing
-        is to be gained, and the run ends.
+    suggest : str or callable
+        In a session the name of one of its analyses. Else ``suggest(through_index, n_points,
+        run=uid, seed=..., timeout_s=...) -> (positions_nm, error_nm)``, such as
+        ``live.domains.next_positions``. It may raise TimeoutError. No positions: nothing is to be
+        gained, and the run ends.
     fov_nm : float, nm
         Side of the square field.
     step_nm : float, nm
@@ -91,19 +93,20 @@ def follow(
         Before anything moves: when a number is out of range, the dose is unknown, or the coarse
         raster alone takes more than the budget.
     """
-    listed = list(detectors) if isinstance(detectors, (list, tuple)) else [detectors]
     coarse = Raster(fov=fov_nm, step=step_nm, center=center_nm)
+    coils: Any = scan_coils
+    listed, _ = checked(detectors, scan_coils, coarse, dwell_ms)
     fine_step = step_nm / 2 if fallback_step_nm is None else fallback_step_nm
     spare = _interleaved(Raster(fov=fov_nm, step=fine_step, center=center_nm))
-    scan_coils.check(coarse)
     a_point = _dose_of_a_point(scan_coils, fov_nm, dwell_ms)
     most = math.floor(budget_e_per_a2 / a_point * (1 + 1e-9))
-    _check(listed, suggest, n_points, timeout_s, most, coarse.n_points, a_point)
-    rounds, over = Rounds(), threading.Event()
+    _check(suggest, n_points, timeout_s, most, coarse.n_points, a_point)
+    rounds: Any = Rounds()  # a Readable, which ophyd's types do not say
+    over = threading.Event()
     start = {
         "plan_name": "follow",
         "detectors": [device.name for device in listed],
-        "motors": [scan_coils.name],
+        "motors": [coils.name],
         "num_points": most,
         "dwell_ms": dwell_ms,
         "trajectory": {
@@ -131,7 +134,7 @@ def follow(
         },
         "dose_e_per_a2": most * a_point,
         "dose_e_per_pattern": a_point * (fov_nm * 10) ** 2,
-        "hints": {"dimensions": [[[f"{scan_coils.name}_commanded"], scan_coils.name]]},
+        "hints": {"dimensions": [[[f"{coils.name}_commanded"], coils.name]]},
         **(md or {}),
     }
 
@@ -144,13 +147,12 @@ def follow(
         yield from bps.save()
         return done
 
-    @bpp.stage_decorator([*listed, scan_coils])
-    @bpp.run_decorator(md=start)
-    def inner() -> MsgGenerator[None]:
+    def go(uid: str) -> MsgGenerator[None]:
         done = yield from one_round(coarse, 0, math.nan, False)
         number = 0
         while (left := min(n_points, most - done)) > 0:
-            answer = yield from _ask(suggest, done, left, seed + number, timeout_s, over)
+            question = functools.partial(suggest, done, left, run=uid, seed=seed + number)
+            answer = yield from _ask(question, timeout_s, over)
             number += 1
             fell_back = answer is None
             if answer is None:
@@ -166,20 +168,33 @@ def follow(
         over.set()
         yield from bps.null()
 
-    plan: Any = bpp.finalize_wrapper(inner(), stop_asking)
+    @bpp.stage_decorator([*listed, scan_coils])
+    def inner() -> MsgGenerator[str]:
+        # as run_decorator, but the rounds must know the run's uid
+        uid = yield from bps.open_run(start)
+        rounds_of_it = bpp.finalize_wrapper(go(uid), stop_asking)
+        yield from bpp.contingency_wrapper(
+            rounds_of_it, except_plan=_closed_as_failed, else_plan=bps.close_run
+        )
+        return uid
+
+    plan: Any = inner()
     blanker = getattr(scan_coils, "blanker", None)
     if blanker is not None:
         plan = beam_blanked_finally_wrapper(plan, blanker)
     return (yield from plan)
 
 
+def _closed_as_failed(error: BaseException) -> MsgGenerator[None]:
+    if isinstance(error, RunEngineControlException):
+        status = getattr(error, "exit_status", "abort")
+        yield from bps.close_run(exit_status=status)
+    else:
+        yield from bps.close_run(exit_status="fail", reason=str(error))
+
+
 def _ask(
-    suggest: Suggest,
-    through_index: int,
-    n_points: int,
-    seed: int,
-    timeout_s: float | None,
-    over: threading.Event,
+    question: Suggest, timeout_s: float | None, over: threading.Event
 ) -> MsgGenerator[tuple[Any, float] | None]:
     """Ask off the RunEngine's thread; None where no answer came in time."""
     deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
@@ -190,7 +205,7 @@ def _ask(
         while not over.is_set():
             left = min(_LISTEN_S, deadline - time.monotonic())
             try:
-                said.append(suggest(through_index, n_points, seed=seed, timeout_s=max(left, 0.0)))
+                said.append(question(timeout_s=max(left, 0.0)))
             except TimeoutError:
                 if time.monotonic() >= deadline or over.wait(_PAUSE_S):
                     return
@@ -202,7 +217,7 @@ def _ask(
 
     yield from bps.wait_for([lambda: asyncio.to_thread(listen)])
     if said and isinstance(said[0], Exception):
-        raise RuntimeError(f"suggest failed after frame {through_index}: {said[0]}") from said[0]
+        raise RuntimeError(f"suggest failed: {said[0]}") from said[0]
     return said[0] if said else None
 
 
@@ -215,14 +230,7 @@ def _interleaved(raster: Raster) -> Iterator[np.ndarray]:
 
 def _dose_of_a_point(scan_coils: Any, fov_nm: float, dwell_ms: float) -> float:
     """Return what one point adds to the field's mean dose, electrons per square angstrom."""
-    column = getattr(scan_coils, "column", None)
-    settings = column.metadata() if column is not None else {}
-    current_pa = settings.get("beam_current_pa")
-    electrons = (
-        electrons_per_dwell(current_pa, dwell_ms * 1e-3)
-        if current_pa
-        else settings.get("dose_e_per_pattern")
-    )
+    electrons = electrons_per_point(scan_coils, dwell_ms)
     if not electrons:
         raise ValueError(
             "follow keeps a dose budget and does not know the dose; set the column's"
@@ -232,7 +240,6 @@ def _dose_of_a_point(scan_coils: Any, fov_nm: float, dwell_ms: float) -> float:
 
 
 def _check(
-    detectors: Sequence[Any],
     suggest: Any,
     n_points: int,
     timeout_s: float | None,
@@ -240,14 +247,10 @@ def _check(
     coarse: int,
     a_point: float,
 ) -> None:
-    if not detectors:
-        raise ValueError("a scan needs at least one detector.")
-    for device in detectors:
-        if not (isinstance(device, Readable) and isinstance(device, Flyable)):
-            raise TypeError(f"{device!r} is not a detector that can fly; name a camera.")
     if not callable(suggest):
         raise TypeError(
-            f"suggest must be callable, such as live.domains.next_positions, not {suggest!r}."
+            f"suggest must be callable, such as live.domains.next_positions, not {suggest!r};"
+            " a session takes the name of one of its analyses."
         )
     if n_points < 1:
         raise ValueError(f"n_points must be at least 1, not {n_points!r}.")

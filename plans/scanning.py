@@ -214,10 +214,16 @@ def _name(device: Any) -> str:
     return repr(device) if isinstance(device, str) else getattr(device, "name", repr(device))
 
 
-def _checked(
+def checked(
     detectors: Any, coils: Any, path: Trajectory, dwell_ms: float
 ) -> tuple[list[Any], Trajectory]:
-    """Refuse, in one sentence and before a run opens, what cannot be scanned."""
+    """Refuse, in one sentence and before a run opens, what cannot be scanned.
+
+    Returns
+    -------
+    detectors : list
+    path : Trajectory
+    """
     listed = list(detectors) if isinstance(detectors, (list, tuple, set)) else [detectors]
     if not listed:
         raise ValueError("a scan needs at least one detector.")
@@ -231,10 +237,29 @@ def _checked(
     return listed, coils.check(path)
 
 
+def electrons_per_point(scan_coils: Any, dwell_ms: float) -> float | None:
+    """Return the electrons of one point of a scan, or None where the column does not say.
+
+    Parameters
+    ----------
+    scan_coils : ScanCoils
+    dwell_ms : float, ms
+    """
+    settings = _settings(scan_coils)
+    current_pa = settings.get("beam_current_pa")
+    if current_pa:
+        return electrons_per_dwell(current_pa, dwell_ms * 1e-3)
+    return settings.get("dose_e_per_pattern")
+
+
+def _settings(scan_coils: Any) -> dict[str, Any]:
+    column = getattr(scan_coils, "column", None)
+    return column.metadata() if column is not None else {}
+
+
 def _exposure(scan_coils: Any, path: Trajectory, dwell_ms: float) -> dict[str, Any]:
     """Return what the start document says about the dose and about revisits."""
-    column = getattr(scan_coils, "column", None)
-    settings = column.metadata() if column is not None else {}
+    settings = _settings(scan_coils)
     # the disc that a defocused probe lights, or at least the step
     spread = 2e-3 * abs(settings.get("defocus_nm", 0.0))
     spread *= settings.get("semi_convergence_angle_mrad", 0.0)
@@ -246,12 +271,7 @@ def _exposure(scan_coils: Any, path: Trajectory, dwell_ms: float) -> dict[str, A
             path.positions, dwell_ms * 1e-3, footprint / 2 * (1 - 1e-6)
         ),
     }
-    current_pa = settings.get("beam_current_pa")
-    electrons = (
-        electrons_per_dwell(current_pa, dwell_ms * 1e-3)
-        if current_pa
-        else settings.get("dose_e_per_pattern")
-    )
+    electrons = electrons_per_point(scan_coils, dwell_ms)
     if electrons and path.units == "nm":
         mean, largest = dose(path.positions, path.area, electrons, footprint)
         out |= {
@@ -270,7 +290,7 @@ def _scan(
     dwell_ms: float,
     md: dict | None,
 ) -> MsgGenerator[str]:
-    devices, path = _checked(detectors, scan_coils, path, dwell_ms)
+    devices, path = checked(detectors, scan_coils, path, dwell_ms)
     trajectory = path.to_dict()
     start = {
         "plan_name": plan_name,

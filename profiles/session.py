@@ -37,6 +37,7 @@ from .compose import load_plans, make_analysis, make_devices
 from .metadata import PersistentMetadata
 from .registry import unknown
 from .schema import Profile, ProfileError, read_profile
+from .steering import with_guides
 from .tuning import found_so_far, with_fits
 from .warming import warm_in_background
 
@@ -107,6 +108,7 @@ class Session:
         self._extra = extra
         self.RE.preprocessors.append(self._inject_metadata)
         self._subscribe(progress)
+        self.plans = SimpleNamespace(**with_guides(vars(self.plans), self.live))
         self._windows: list[LiveWindow] = []
         self._idle = threading.Event()
         self.RE.state_hook = self._state_changed  # type: ignore[assignment]  untyped upstream

@@ -19,10 +19,11 @@ class Guide:
     def __init__(self, error_nm=1.0, late=(), rounds=10**9):
         self.asked, self.error_nm, self.late, self.rounds = [], error_nm, set(late), rounds
 
-    def __call__(self, through_index, n_points, *, seed, timeout_s):
+    def __call__(self, through_index, n_points, *, run, seed, timeout_s):
         if seed in self.late:
             raise TimeoutError("not yet")
         self.asked.append((through_index, n_points, seed))
+        self.run = run
         if len(self.asked) > self.rounds:
             return np.empty((0, 2)), 0.0
         rng = np.random.default_rng(seed)
@@ -52,6 +53,7 @@ def test_rounds_go_on_until_the_dose_is_spent(scope, run_engine):
     assert documents.stop["exit_status"] == "success"
     assert [r["round_through_index"] for r in rounds(documents)] == [64, 104, 144, 184, 200]
     assert guide.asked == [(64, 40, 5), (104, 40, 6), (144, 40, 7), (184, 16, 8)]
+    assert guide.run == documents.start["uid"]
     assert not any(r["round_fell_back"] for r in rounds(documents))
     spent = [r["round_dose_e_per_a2"] for r in rounds(documents)]
     assert spent[-1] == pytest.approx(budget(scope, 200))
@@ -91,7 +93,7 @@ def test_an_abort_while_it_waits_leaves_nothing_behind(scope, run_engine):
     RE, documents = run_engine
     asked = threading.Event()
 
-    def silent(through_index, n_points, *, seed, timeout_s):
+    def silent(through_index, n_points, *, run, seed, timeout_s):
         asked.set()
         raise TimeoutError("never")
 
@@ -114,7 +116,7 @@ def test_what_goes_wrong_in_the_analysis_ends_the_run(scope, run_engine):
     def broken(*args, **kwargs):
         raise RuntimeError("the analysis failed: no disk")
 
-    with pytest.raises(RuntimeError, match="suggest failed after frame 64: the analysis failed"):
+    with pytest.raises(RuntimeError, match="suggest failed: the analysis failed"):
         RE(plan(scope, broken))
     assert documents.stop["exit_status"] == "fail"
     assert not scope.beam.on
