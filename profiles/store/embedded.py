@@ -1,7 +1,7 @@
 """The embedded catalogue: Tiled in this process, everything in SQLite and plain files.
 
 Nothing listens on a port. Several processes may open the same directory at once: the catalogue and
-the tables are SQLite with write-ahead logging.
+the tables are SQLite with write-ahead logging, and who finds one locked waits (see `patience`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import threading
 import warnings
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from .errors import CatalogError
+from .patience import Patience, is_locked, set_busy_timeout, wait_for_writers
 
 CATALOG_FILE = "catalog.db"
 TABLES_FILE = "tables.db"
@@ -42,7 +43,7 @@ def create(directory: Path) -> None:
     """
     (directory / ARRAYS_FOLDER).mkdir(parents=True, exist_ok=True)
     with FileLock(directory / f"{CATALOG_FILE}.lock"):
-        _set_journal_mode(directory / TABLES_FILE, "WAL")
+        _set_journal_mode(directory / TABLES_FILE, "WAL", _connect_to_tables)
         if not (directory / CATALOG_FILE).exists():
             # Under another name first: a process killed here must not leave half a database.
             unfinished = directory / f"{CATALOG_FILE}.new"
@@ -80,6 +81,7 @@ def connect(directory: Path, readable: Iterable[Path]) -> Any:
     from tiled.media_type_registration import default_serialization_registry
     from tiled.server.app import build_app
     from tiled.server.settings import get_settings
+    from tiled.storage import EmbeddedSQLStorage
 
     # Tiled reports each start of a server on the terminal; this one is nobody's business.
     logging.getLogger("tiled.server.app").setLevel(logging.WARNING)
@@ -92,7 +94,12 @@ def connect(directory: Path, readable: Iterable[Path]) -> Any:
     settings = app.dependency_overrides[get_settings]()
     own = settings.model_copy(update={"single_user_api_key": secrets.token_hex()})
     app.dependency_overrides[get_settings] = lambda: own
-    return Context.from_app(app)
+    app.add_middleware(Patience)
+    context = Context.from_app(app)
+    for storage in tree.context.writable_storage.values():
+        if isinstance(storage, EmbeddedSQLStorage):
+            wait_for_writers(storage)
+    return context
 
 
 async def _initialise(path: Path) -> None:
@@ -131,12 +138,35 @@ def _in_own_loop(work: Coroutine[Any, Any, None]) -> None:
         raise failed[0]
 
 
-def _set_journal_mode(path: Path, mode: str) -> None:
+def _connect_to_tables(path: Path) -> Any:
+    """Open the tables with the SQLite that Tiled opens them with.
+
+    A process may open a database with one copy of SQLite only: the locks of one copy do not hold
+    off the other, which then takes itself for alone and deletes the log that the first writes.
+    """
+    from adbc_driver_sqlite import dbapi
+
+    connection = dbapi.connect(str(path), autocommit=True)
+    set_busy_timeout(connection)
+    return connection
+
+
+def _set_journal_mode(
+    path: Path, mode: str, connect: Callable[[Path], Any] = sqlite3.connect
+) -> None:
+    from adbc_driver_manager import Error
+
     try:
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute(f"PRAGMA journal_mode={mode}")
-    except sqlite3.DatabaseError as error:
+        with closing(connect(path)) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(f"PRAGMA journal_mode={mode}")
+            cursor.fetchall()
+    except (sqlite3.DatabaseError, Error) as error:
+        if is_locked(error):
+            raise CatalogError(
+                f"the database {path} is held by another program; close that and try again"
+            ) from error
+        why = str(error).splitlines()[0]
         raise CatalogError(
-            f"the database {path} cannot be used ({error}); move it away and run recovery, which "
+            f"the database {path} cannot be used ({why}); move it away and run recovery, which "
             "fills a new one from the journals"
         ) from error

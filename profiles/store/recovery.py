@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +12,14 @@ from typing import Any
 from filelock import Timeout
 
 from ...callbacks.journal import SUFFIX, append_documents, let_go, writer_lock
-from ...callbacks.record import JournalError, read_journal
 from .catalog import Catalog
 from .errors import CatalogError
 from .feeding import STORE_LOCK, feed
-from .frame_files import path_of, release, rows
+from .frame_files import release
+from .survey import Document, Survey
 
 RECENT_S = 60.0
 REASON = "the session ended before the run did; recovered from its journal"
-
-Document = tuple[str, Mapping[str, Any]]
 
 
 @dataclass
@@ -41,8 +37,8 @@ class Report:
     released : list of path
         HDF5 files of dead writers that plain readers accept again.
     shortened : dict of uid to int
-        Rows that were announced and are in no file: power was cut, or the file was not in SWMR
-        mode.
+        Rows that were announced and are in no file, or not all of what belongs together is: power
+        was cut, or the file was not in SWMR mode.
     problems : dict of uid to str
         Runs that could not be recovered wholly, and why.
     """
@@ -72,8 +68,9 @@ def recover(
 ) -> Report:
     """Feed every run that the catalogue lacks, or holds incompletely, from its journal.
 
-    A run without a stop gets one (``exit_status`` "fail"), in the journal too. Frames count as far
-    as they are in their files. Runs that a live session writes are left alone. Done twice, the
+    A run without a stop gets one (``exit_status`` "fail"), in the journal too, and before it what
+    was announced of one of a file's data keys and not yet of the others. Frames count as far as
+    they are in their files. Runs that a live session writes are left alone. Done twice, the
     second time does nothing.
 
     Parameters
@@ -147,7 +144,7 @@ def _alone(path: Path) -> Iterator[bool]:
 
 
 def _recover_run(path: Path, uid: str, catalog: Catalog, report: Report) -> None:
-    survey = _Survey(path)
+    survey = Survey(path)
     if survey.damage:
         report.problems[uid] = survey.damage
     if not survey.has_start:
@@ -157,10 +154,10 @@ def _recover_run(path: Path, uid: str, catalog: Catalog, report: Report) -> None
         with suppress(FileNotFoundError):
             if release(file):
                 report.released.append(file)
+    ending: list[Document] = [] if survey.has_stop else survey.complete()
     survey.count_rows()
-    ending: list[Document] = []
     if not survey.has_stop:
-        ending = [("stop", survey.stop(uid))]
+        ending.append(("stop", survey.stop(uid, REASON, ending)))
         report.ended.append(uid)
         # A damaged journal stays as it is: someone may want to mend it.
         if not survey.damage:
@@ -170,88 +167,3 @@ def _recover_run(path: Path, uid: str, catalog: Catalog, report: Report) -> None
     report.recovered.append(uid)
     if survey.missing:
         report.shortened[uid] = survey.missing
-
-
-class _Survey:
-    """What a journal holds, and how much of what it announces is in files."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._resources: dict[str, Mapping[str, Any]] = {}
-        self._streams: dict[str, str] = {}
-        self._limits: dict[str, int] = {}
-        self.has_start = self.has_stop = False
-        self.damage = ""
-        self.missing = 0
-        self._last_time = 0.0
-        for name, doc in self._read():
-            self.has_start |= name == "start"
-            self.has_stop |= name == "stop"
-            if name == "descriptor":
-                self._streams[doc["uid"]] = doc["name"]
-            if name == "stream_resource":
-                self._resources[doc["uid"]] = doc
-            stamp = doc.get("time")
-            if isinstance(stamp, float | int):
-                self._last_time = max(self._last_time, stamp)
-
-    def files(self) -> set[Path]:
-        found = (path_of(resource) for resource in self._resources.values())
-        return {path for path in found if path is not None}
-
-    def count_rows(self) -> None:
-        for uid, resource in self._resources.items():
-            path = path_of(resource)
-            if path is not None and "dataset" in resource["parameters"]:
-                self._limits[uid] = rows(path, resource["parameters"]["dataset"])
-
-    def documents(self, ending: list[Document]) -> Iterator[Document]:
-        """Yield the documents, datums cut to what is in the files."""
-        self.missing = 0
-        for name, doc in self._read():
-            if name == "stream_datum":
-                cut = self._cut(doc)
-                self.missing += doc["indices"]["stop"] - cut["indices"]["stop"]
-                if cut["indices"]["stop"] > cut["indices"]["start"]:
-                    yield name, cut
-            else:
-                yield name, doc
-        yield from ending
-
-    def stop(self, run: str) -> dict[str, Any]:
-        """Make the stop document that the run did not get."""
-        counts: Counter[str] = Counter()
-        reached: dict[str, int] = {}
-        for name, doc in self.documents([]):
-            stream = self._streams.get(doc.get("descriptor", ""), "primary")
-            if name == "event":
-                counts[stream] += 1
-            elif name == "event_page":
-                counts[stream] += len(doc["seq_num"])
-            elif name == "stream_datum":
-                reached[stream] = max(reached.get(stream, 0), doc["seq_nums"]["stop"] - 1)
-        return {
-            "uid": str(uuid.uuid4()),
-            "run_start": run,
-            "time": self._last_time or self._path.stat().st_mtime,
-            "exit_status": "fail",
-            "reason": REASON,
-            "num_events": reached | counts,
-        }
-
-    def _cut(self, doc: Mapping[str, Any]) -> dict[str, Any]:
-        start, stop = doc["indices"]["start"], doc["indices"]["stop"]
-        kept = max(min(stop, self._limits.get(doc["stream_resource"], stop)), start)
-        seq_nums = doc["seq_nums"]
-        return {
-            **doc,
-            "indices": {"start": start, "stop": kept},
-            "seq_nums": {"start": seq_nums["start"], "stop": seq_nums["stop"] - (stop - kept)},
-        }
-
-    def _read(self) -> Iterator[Document]:
-        with read_journal(self._path) as reader:
-            try:
-                yield from reader
-            except JournalError as error:
-                self.damage = str(error)
