@@ -8,7 +8,7 @@ from typing import Any
 
 from ..callbacks.live import Analysis, LiveCallback
 from ..callbacks.publish import Publisher
-from .registry import check_table, load, plugins, unknown
+from .registry import SettingError, check_table, load, plugins, unknown
 from .schema import Profile, ProfileError
 
 OpenPublisher = Callable[..., Publisher]
@@ -61,10 +61,16 @@ def check_analysis(name: str, table: Mapping[str, Any]) -> Callable[..., LiveCal
     Raises
     ------
     PluginError, SettingError
-        For an unknown analysis or setting; the message lists what there is.
+        For an unknown analysis or setting; the message lists what there is. Where the analysis
+        has a ``check``, for what that finds wrong with the table, such as a missing file.
     """
     factory = load("flyback.callbacks", name)
     check_table(factory, table, what=f"the analysis {name!r}", given=2)
+    if callable(getattr(factory, "check", None)):
+        try:
+            factory.check(table)
+        except (ValueError, TypeError) as error:
+            raise SettingError(f"the analysis {name!r}: {error}") from error
     return factory
 
 
