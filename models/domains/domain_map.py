@@ -12,11 +12,13 @@ import numpy as np
 
 from ..base import Batch, Corrections, Quantity
 from ..corrections import check_frames, tables
+from ..dose_map import probe_width_m
 from ..experiment import Experiment
 from ..ptychography.geometry import median_spacing
 from ..scan_image import ScanImage, place
 from .classifier import Classifier
 from .frame_kernels import bin_frames, donors_of
+from .steering import next_positions
 from .walls import KINDS, Walls, find_walls, kind_of
 
 UNKNOWN = -1
@@ -132,6 +134,47 @@ class DomainMap:
             self._done = n, self._result()
         return dict(self._done[1])
 
+    def next_positions(self, n_points: int, *, seed: int = 0) -> tuple[np.ndarray, float]:
+        """Return where to measure next to place the walls, and how well they are placed.
+
+        Parameters
+        ----------
+        n_points : int
+        seed : int
+
+        Returns
+        -------
+        positions : (m, 2) float64, yx, in the unit of the run's positions
+        error : float
+            See `steering.next_positions`.
+
+        Raises
+        ------
+        ValueError
+            When there are no positions, or too few.
+        """
+        joined = self._joined()
+        if "positions" not in joined or self.experiment.extent is None:
+            raise ValueError("there are no positions yet, or no extent of the field, to steer by")
+        finest = 0.5 * probe_width_m(self.experiment)
+        return next_positions(
+            joined["positions"],
+            joined["probability"],
+            np.array(self.experiment.extent),
+            n_points,
+            min_distance=finest,
+            seed=seed,
+        )
+
+    def _joined(self) -> dict[str, np.ndarray]:
+        """Return all that was kept of the frames, in order of the scan index."""
+        names = set.intersection(*(set(rows) for rows in self._rows)) if self._rows else set()
+        joined = {name: np.concatenate([rows[name] for rows in self._rows]) for name in names}
+        if joined:
+            order = np.argsort(joined["index"], kind="stable")
+            self._rows = [{name: values[order] for name, values in joined.items()}]
+        return self._rows[0] if self._rows else {}
+
     def _factor(self, shape: tuple[int, int]) -> int:
         wanted, name = self.classifier.card.input_shape, self.classifier.path.name
         factor = max(1, shape[0] // wanted[0])
@@ -174,11 +217,7 @@ class DomainMap:
         return probability, counts
 
     def _result(self) -> dict[str, Quantity]:
-        names = set.intersection(*(set(rows) for rows in self._rows))
-        joined = {name: np.concatenate([rows[name] for rows in self._rows]) for name in names}
-        order = np.argsort(joined["index"], kind="stable")
-        joined = {name: values[order] for name, values in joined.items()}
-        self._rows = [joined]
+        joined = self._joined()
         card, probability = self.classifier.card, joined["probability"]
         silent = np.isnan(probability[:, 0])
         likely = np.where(np.isnan(probability), 0, probability)
