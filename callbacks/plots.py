@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Box = tuple[float, float, float, float]
-PREFERRED = ("object_phase", "bf", "adf", "idpc", "dose_e_per_a2")
+PREFERRED = ("domain_image", "object_phase", "bf", "adf", "idpc", "dose_e_per_a2")
 LARGEST = 6
 LARGEST_SHARE = 0.05  # of an analysis' time that may go into pictures while it runs
 MAPS = {"object_phase": "magma", "idpc": "magma", "dose_e_per_a2": "viridis"}
@@ -33,7 +33,12 @@ TITLES = {
     "adf": "annular dark field",
     "idpc": "iDPC",
     "dose_e_per_a2": "dose",
+    "domain_image": "domains",
+    "domain_probability_image": "probability",
+    "wall_map": "walls",
 }
+RANGES = {"domain_probability_image": (0.0, 1.0), "wall_map": (0.0, 1.0)}
+UNKNOWN_COLOR = "0.55"
 
 
 def images(result: Mapping[str, Quantity]) -> dict[str, Quantity]:
@@ -113,9 +118,14 @@ def draw_image(
     whole = place.box(value.shape)
     seen = scanned_box(result, place) or whole
     view = view or seen
+    if key == "domain_image":
+        _draw_domains(axes, value, result, place)
+        _frame_picture(axes, key, view, place)
+        return
     inside = value[_rows(seen[3], seen[2], 0, place), _rows(seen[0], seen[1], 1, place)]
     finite = inside[np.isfinite(inside)]
     low, high = np.percentile(finite, [1, 99]) if finite.size else (0.0, 1.0)
+    low, high = RANGES.get(key, (low, high))
     image = axes.imshow(
         value,
         cmap=MAPS.get(key, "gray"),
@@ -124,16 +134,64 @@ def draw_image(
         interpolation="nearest",
         extent=whole,
     )
+    bar = axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label(quantity.units, fontsize=8)
+    _frame_picture(axes, key, view, place)
+
+
+def _frame_picture(axes: Axes, key: str, view: Box, place: Placement) -> None:
+    """Give a picture its title, its view and its scale bar."""
     axes.set_title(TITLES.get(key, key), fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlim(view[0], view[1])
     axes.set_ylim(view[2], view[3])
     axes.set_facecolor("0.85")  # where the beam has not been
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label(quantity.units, fontsize=8)
     _scale_bar(axes, view, place.unit)
+
+
+def _draw_domains(
+    axes: Axes, value: np.ndarray, result: Mapping[str, Quantity], place: Placement
+) -> None:
+    """Draw each class in a colour of its own, the walls between, and a legend."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    classes = [str(name) for name in result["classes"].value]
+    palette = colormaps["tab10" if len(classes) <= 10 else "turbo"].resampled(max(10, len(classes)))
+    colors = [UNKNOWN_COLOR, *(palette(k) for k in range(len(classes)))]
+    axes.imshow(
+        np.ma.masked_invalid(value),
+        cmap=ListedColormap(colors),
+        vmin=-1.5,
+        vmax=len(classes) - 0.5,
+        interpolation="nearest",
+        extent=place.box(value.shape),
+    )
+    points, scale = result.get("wall_points_m"), 1e9
+    if points is None:
+        points, scale = result.get("wall_points_px"), 1.0
+    if points is not None:
+        y, x = (np.asarray(points.value, float) * scale).T
+        axes.plot(x, y, ".", color="black", markersize=1.5)
+    shown = set(np.unique(value[np.isfinite(value)]).astype(int).tolist())
+    names = ["unknown", *classes]
+    axes.legend(
+        handles=[
+            Patch(color=colors[k + 1], label=names[k + 1])
+            for k in range(-1, len(classes))
+            if k in shown
+        ],
+        fontsize=6,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=6,
+        frameon=False,
+        handlelength=1.0,
+        columnspacing=1.0,
+    )
 
 
 def _rows(low: float, high: float, axis: int, place: Placement) -> slice:
