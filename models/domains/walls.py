@@ -15,8 +15,8 @@ import numpy as np
 import scipy.spatial
 
 KINDS = ("180°", "90°", "other")
-NEIGHBOURS = 1.5  # steps
-_LONGEST = 2.3  # steps; a longer edge spans a gap in the scan
+NEIGHBOURS = 1.5  # steps, or where those are uneven, usual distances of neighbours
+_LONGEST = 2.3  # of those; a longer edge spans a gap in the scan
 _NEAR_DEG = 20.0
 
 
@@ -91,10 +91,10 @@ def find_walls(
         return nothing
     place = (positions[use] - positions[use].mean(axis=0)) / step
     own, likely = domain[use], probability[use].astype(np.float64)
-    pairs = scipy.spatial.KDTree(place).query_pairs(NEIGHBOURS, output_type="ndarray")
+    triangles, spacing = _triangles(place)
+    pairs = scipy.spatial.KDTree(place).query_pairs(NEIGHBOURS * spacing, output_type="ndarray")
     pairs = pairs[own[pairs[:, 0]] != own[pairs[:, 1]]]
     wall[use[pairs.ravel()]] = True
-    triangles = _triangles(place)
     corners = place[triangles]
     area = 0.5 * np.abs(_cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])).sum()
     length = _length(place, own, likely, triangles, kinds)
@@ -107,17 +107,21 @@ def find_walls(
     return Walls(wall, points, kinds[own[a], own[b]], length * step, float(area) * step**2)
 
 
-def _triangles(place: np.ndarray) -> np.ndarray:
-    """Return the triangles (t, 3) between neighbours, none across a gap in the scan."""
+def _triangles(place: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the triangles (t, 3) between neighbours, and the median of their sides.
+
+    None spans a gap in the scan: positions may be dense in one place and sparse in another, so a
+    gap is measured by what nine in ten triangles have as their shortest side.
+    """
     try:
         triangles = scipy.spatial.Delaunay(place).simplices
     except scipy.spatial.QhullError:  # fewer than three positions, or all on one line
-        return np.zeros((0, 3), np.int64)
+        return np.zeros((0, 3), np.int64), 1.0
     corners = place[triangles]
-    sides = np.stack(
-        [np.hypot(*(corners[:, a] - corners[:, b]).T) for a, b in ((0, 1), (1, 2), (2, 0))]
-    )
-    return triangles[sides.max(axis=0) <= _LONGEST]
+    pairs = ((0, 1), (1, 2), (2, 0))
+    sides = np.stack([np.hypot(*(corners[:, a] - corners[:, b]).T) for a, b in pairs])
+    usual = max(1.0, float(np.percentile(sides.min(axis=0), 90)))
+    return triangles[sides.max(axis=0) <= _LONGEST * usual], max(1.0, float(np.median(sides)))
 
 
 def _crossing(
