@@ -60,7 +60,7 @@ class LiveCallback:
         self._open = publisher
         self._build = build
         self._lock = threading.RLock()
-        self._heard = threading.Condition(self._lock)
+        self._heard = threading.Condition()  # not of the lock, which a model holds for long
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take in one document. An exception is kept in `error` and ends this analysis only."""
@@ -76,10 +76,18 @@ class LiveCallback:
         with self._heard:
             self._heard.notify_all()
 
-    def ask(self, through_index: int, timeout_s: float | None) -> Model:
-        """Return the model when it has seen all frames below a scan index.
+    def ask(
+        self, question: Callable[[Model], Any], through_index: int, timeout_s: float | None = None
+    ) -> Any:
+        """Put a question to the model when it has seen all frames below a scan index.
 
-        Hold `lock` while asking it.
+        Parameters
+        ----------
+        question : callable (Model)
+            Called while the model does not learn.
+        through_index : int
+        timeout_s : float, s, or None
+            None waits until the frames are there.
 
         Raises
         ------
@@ -88,26 +96,26 @@ class LiveCallback:
         RuntimeError
             When the analysis failed, or has seen no frame.
         """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._heard:
             self._heard.wait_for(
                 lambda: self.error or self.finished or self.source.through >= through_index,
                 timeout_s,
             )
-            if self.error is not None:
-                raise RuntimeError(f"the analysis failed: {self.error}")
-            if self.source.through < through_index and not self.finished:
-                raise TimeoutError(
-                    f"the analysis has not seen all frames below {through_index} after"
-                    f" {timeout_s:g} s"
-                )
+        if self.error is not None:
+            raise RuntimeError(f"the analysis failed: {self.error}")
+        left = -1 if deadline is None else max(0.0, deadline - time.monotonic())
+        seen = self.finished or self.source.through >= through_index
+        if not (seen and self._lock.acquire(timeout=left)):
+            raise TimeoutError(
+                f"the analysis has not seen all frames below {through_index} after {timeout_s} s"
+            )
+        try:
             if self.model is None:
                 raise RuntimeError("the analysis has seen no frames")
-            return self.model
-
-    @property
-    def lock(self) -> threading.RLock:
-        """Held while the model learns."""
-        return self._lock
+            return question(self.model)
+        finally:
+            self._lock.release()
 
     def fail(self, error: BaseException) -> None:
         """End this analysis with an error."""
@@ -268,12 +276,13 @@ class Analysis:
             raise RuntimeError(f"{self.name} does not apply to this run, so it cannot steer it")
         if timeout_s is not None:
             timeout_s = max(0.0, timeout_s - (time.monotonic() - began))
-        model = callback.ask(through_index, timeout_s)
-        steer = getattr(model, "next_positions", None)
-        if steer is None:
-            raise RuntimeError(f"{self.name} does not say where to measure next")
-        with callback.lock:
-            positions_m, error_m = steer(n_points, seed=seed)
+
+        def steered(model: Any) -> tuple[np.ndarray, float]:
+            if not hasattr(model, "next_positions"):
+                raise RuntimeError(f"{self.name} does not say where to measure next")
+            return model.next_positions(n_points, seed=seed)
+
+        positions_m, error_m = callback.ask(steered, through_index, timeout_s)
         return positions_m * 1e9, error_m * 1e9
 
     def _await(self, run: str, timeout_s: float | None) -> LiveCallback | None:
