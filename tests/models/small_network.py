@@ -8,6 +8,7 @@ import numpy as np
 from flyback.models.domains.card import Card, card_path
 
 CLASSES = ("+x", "-x", "+y", "-y")
+DIRECTIONS = {"+x": 0.0, "-x": 180.0, "+y": 90.0, "-y": 270.0}
 SIDE = 16
 FLOAT, INT = 1, 7
 
@@ -76,7 +77,8 @@ def network_bytes(weights=None, *, shape=("n", SIDE, SIDE), opset=17, softmax=Tr
 def write_network(path, *, card=None, **changes):
     """Write a network and its card; return its path."""
     path.write_bytes(network_bytes(**changes))
-    card = Card(CLASSES, (SIDE, SIDE), threshold=0.5, directions_deg=dict(zip(CLASSES, (0, 180, 90, 270), strict=True))) if card is None else card  # fmt: skip
+    if card is None:
+        card = Card(CLASSES, (SIDE, SIDE), threshold=0.5, directions_deg=DIRECTIONS)
     card_path(path).write_text(card.to_toml(), encoding="utf-8")
     return path
 

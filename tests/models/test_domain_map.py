@@ -108,7 +108,7 @@ def test_another_camera_length_is_told(tmp_path):
     batch = Batch(np.ones((2, SIDE, SIDE), np.uint16), np.arange(2))
     DomainMap(Experiment(angular_sampling_rad=(5.2e-4, 5.2e-4)), classifier).partial_fit(batch)
     other = DomainMap(Experiment(angular_sampling_rad=(1e-3, 1e-3)), classifier)
-    with pytest.raises(ValueError, match="takes 0.5 mrad a pixel, these frames have 1"):
+    with pytest.raises(ValueError, match=r"takes 0\.5 mrad a pixel, these frames have 1"):
         other.partial_fit(batch)
 
 

@@ -13,8 +13,8 @@ STILL |= {"gain": 0, "dead": 0, "mixed": 0}
 def crystal(n=40, side=32, seed=0, axes="x along rows", counts=3000):
     """Disks of a square lattice, one Friedel mate brighter than the other; tilts differ."""
     rng = np.random.default_rng(seed)
-    along = dict(zip(CLASSES, (*AXES[axes][:1], tuple(-np.array(AXES[axes][0])),
-                               AXES[axes][1], tuple(-np.array(AXES[axes][1])), (0, 0)), strict=True))  # fmt: skip
+    x_axis, y_axis = (np.array(direction) for direction in AXES[axes])
+    along = dict(zip(CLASSES, (x_axis, -x_axis, y_axis, -y_axis, (0, 0)), strict=True))
     y, x = np.mgrid[:side, :side] - side // 2
     patterns, label = [], []
     for k, name in enumerate(CLASSES):
