@@ -19,6 +19,7 @@ from torch import nn
 
 GRID = 32
 DOSE = 1e4
+ANSCOMBE = 0.375
 _WINDOW, _STEPS = 9, 3
 
 
@@ -99,7 +100,8 @@ class DomainNetwork(nn.Module):
             self.columns, self.points * self.steps[1], x, self.steps[1]
         ).transpose(1, 2)
         total = on_grid.sum(dim=(1, 2), keepdim=True)
-        even = torch.sqrt(on_grid * (DOSE / (total + 1e-6)))
+        # the constant (Anscombe's) bounds the slope at zero, where the last bits would be blown up
+        even = torch.sqrt(on_grid * (DOSE / (total + 1e-6)) + ANSCOMBE)
         mate = torch.flip(even, (1, 2))
         return torch.stack([even + mate, even - mate], dim=1) * 0.25
 
