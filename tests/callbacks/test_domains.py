@@ -39,7 +39,7 @@ def built(network, **settings):
 
 def test_the_picture_names_its_domains(network):
     result = built(network)
-    assert list(images(result))[0] == "domain_image"
+    assert next(iter(images(result))) == "domain_image"
     figure = Figure(figsize=(9, 3))
     assert draw(figure, result, "a scan")
     axes = figure.axes[0]
@@ -70,5 +70,5 @@ def test_a_package_offers_networks_by_name(network, monkeypatch):
     assert opened("small").path == network
     broken = importlib.metadata.EntryPoint("bad", "no_such_module", classifier.GROUP)
     monkeypatch.setattr(classifier, "entry_points", lambda group: [broken])
-    with pytest.raises(NetworkError, match="the networks 'bad' .* cannot be imported"):
+    with pytest.raises(NetworkError, match=r"the networks 'bad' .* cannot be imported"):
         opened("small")
