@@ -260,6 +260,37 @@ def train(
 
 
 @app.command()
+def label(
+    uid: Annotated[str, typer.Argument(help="Uid (or its beginning), scan id, or 'last'.")],
+    classes: Annotated[str, typer.Option("--classes", help="NAME,NAME,...")] = "+x,-x,+y,-y,c",
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="walls, uncertainty, diverse, random, or a plugin.")
+    ] = "walls",
+    labels: Annotated[int, typer.Option("--labels", help="Stop at so many.")] = 40,
+    a_round: Annotated[int, typer.Option("--round", help="Labels between two fits.")] = 6,
+    answers: Annotated[
+        Path | None, typer.Option("--answers", help=".npz or .csv: scan_index, label.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="LABELS.npz; goes on if there.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same choice.", min=0)] = 0,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Label few patterns of a stored run, chosen near walls, and map its domains."""
+    from .profiles.labelling import run_label
+
+    found = run_label(
+        uid, classes=classes.split(","), strategy=strategy, labels=labels, a_round=a_round,
+        answers=answers, out=out, seed=seed, directory=directory, say=_print,
+    )  # fmt: skip
+    _print(f"{found['labelled']} labels: {found['labels']}\nmap: {found['map']}")
+    for picture in found["pictures"]:
+        _print(f"picture: {picture}")
+    if as_json:
+        _print(json.dumps(found))
+
+
+@app.command()
 def recover(directory: Directory = None, as_json: Json = False) -> None:
     """Feed the catalogue what only the journals hold, after a crash."""
     from .profiles.listing import recover_runs
