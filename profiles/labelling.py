@@ -23,6 +23,7 @@ from .stored_scan import StoredScan, domains_of, read_scan
 
 CLASSES = ("+x", "-x", "+y", "-y", "c")
 SKIP, STOP = "?", "."
+JUDGED_FROM = 10  # labels; a class with one label cannot be found without it
 Ask = Callable[[str], str]
 Say = Callable[[str], None]
 
@@ -121,10 +122,14 @@ class Labelling:
         if probability is None:
             return "no labels yet"
         n, unsure = int(self.model.labelled.sum()), np.mean(probability.max(axis=1) < 0.8)
+        found = ""
+        if n >= JUDGED_FROM:
+            found = (
+                f" {self.model.cross_validated():.2f} of them are found by cross-validation (they"
+                " were chosen to be hard),"
+            )
         return (
-            f"{n} labels: {self.model.cross_validated():.2f} of them are found by cross-validation"
-            f" (they were chosen to be hard), {unsure:.0%} of all patterns are unsure; refitted in"
-            f" {spent:.2f} s"
+            f"{n} labels:{found} {unsure:.0%} of all patterns are unsure; refitted in {spent:.2f} s"
         )
 
 
@@ -303,6 +308,7 @@ def _finished(labelling: Labelling, archive: Archive, strategy: str) -> dict[str
         result,
         f"{int(model.labelled.sum())} labels",
     )
+    accuracy = model.cross_validated()
     counts = np.bincount(model.label_[model.labelled], minlength=len(model.classes))
     return {
         "run": scan.uid,
@@ -313,5 +319,5 @@ def _finished(labelling: Labelling, archive: Archive, strategy: str) -> dict[str
         "labelled": int(model.labelled.sum()),
         "patterns": len(scan.frames),
         "by_class": dict(zip(model.classes, counts.tolist(), strict=True)),
-        "cross_validated": round(model.cross_validated(), 4),
+        "cross_validated": round(accuracy, 4) if np.isfinite(accuracy) else None,
     }
