@@ -13,7 +13,7 @@ from .live import LiveCallback
 from .metadata import METADATA_KEYS, experiment_of, with_lag
 from .publish import Publisher
 
-DEFAULT = "perovskite"
+DEFAULT = "PbTiO3"
 
 
 def domains(

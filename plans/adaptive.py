@@ -161,7 +161,7 @@ def follow(
                 chosen, unknown = np.asarray(answer[0], float).reshape(-1, 2), float(answer[1])
             if not len(chosen) or unknown <= error_nm:
                 return
-            path = Points(listed=chosen[:left].tolist(), units=coarse.units)
+            path = Points(listed=_in_turn(chosen[:left]).tolist(), units=coarse.units)
             done = yield from one_round(path, done, unknown, fell_back)
 
     def stop_asking() -> MsgGenerator[None]:
@@ -219,6 +219,15 @@ def _ask(
     if said and isinstance(said[0], Exception):
         raise RuntimeError(f"suggest failed: {said[0]}") from said[0]
     return said[0] if said else None
+
+
+def _in_turn(places: np.ndarray) -> np.ndarray:
+    """Return places in an order of short jumps: coils lag behind by a share of each."""
+    left, order = list(range(1, len(places))), [0]
+    while left:
+        away = np.linalg.norm(places[left] - places[order[-1]], axis=1)
+        order.append(left.pop(int(away.argmin())))
+    return places[order]
 
 
 def _interleaved(raster: Raster) -> Iterator[np.ndarray]:

@@ -17,8 +17,10 @@ from .report import Report
 from .session import Session
 from .session import open as open_session
 
-DEMOS = ("microscope",)
 FIELD_NM, STEP_NM, DWELL_MS = 1.2, 0.03, 0.5
+LAMELLA = {"fov_nm": 60.0, "step_nm": 1.5, "dwell_ms": 1.0}
+FOLLOW = {"fov_nm": 60.0, "step_nm": 5.0, "dwell_ms": 0.2, "n_points": 32, "error_nm": 0.5}
+BUDGET_E_PER_A2 = 12.0
 
 
 def run_demo(
@@ -27,12 +29,14 @@ def run_demo(
     *,
     say: Callable[[str], None] = print,
 ) -> Report:
-    """Scan simulated DyScO3 by raster and by spiral, reconstruct live, store, replay one.
+    """Show one of the stories of this software on simulated devices.
 
     Parameters
     ----------
-    what : str
-        Which demonstration.
+    what : {"microscope", "domains"}
+        "microscope": DyScO3 scanned by raster and by spiral, its phase reconstructed live.
+        "domains": the domains of a PbTiO3 lamella named live, then their walls followed. Either
+        stores its runs and replays the first, bit by bit.
     directory : path, optional
         Of the archive.
     say : callable (str)
@@ -46,26 +50,56 @@ def run_demo(
     if what not in DEMOS:
         raise SettingError(unknown("demonstration", what, list(DEMOS)))
     report = Report()
+    profile, sample, tell = DEMOS[what]
     say("opening the simulated microscope (the first time, kernels are compiled)")
-    with open_session("sim_microscope", directory, sample="DyScO3, simulated") as session:
+    with open_session(profile, directory, sample=sample) as session:
         say(f"archive: {session.archive.layout.root}")
-        growth = GrowthStrip("object_phase")
-        session.live.ptychography.watchers.append(growth)
-        scan = {"fov_nm": FIELD_NM, "step_nm": STEP_NM, "dwell_ms": DWELL_MS}
-        say(f"raster over {FIELD_NM:g} nm in steps of {STEP_NM:g} nm, reconstructing as it goes")
-        first = execute(
-            session, session.plans.raster([session.camera], session.scan_coils, **scan), report
-        )
-        strip = growth.save(session.pictures.directory / "phase-growing.png")
-        say("the same field on an Archimedean spiral")
-        execute(session, session.plans.spiral([session.camera], session.scan_coils, **scan), report)
-        report.pictures += [strip] if strip is not None else []
+        first = tell(session, report, say)
         if not report.failed:
             say("replaying the raster from the catalogue")
             _replay_and_compare(session, report, first)
     report.close()
     say(f"{report.seconds:.1f} s; look at them: flyback ls, flyback show last")
     return report
+
+
+def _microscope(session: Session, report: Report, say: Callable[[str], None]) -> list[Any]:
+    growth = GrowthStrip("object_phase")
+    session.live.ptychography.watchers.append(growth)
+    scan = {"fov_nm": FIELD_NM, "step_nm": STEP_NM, "dwell_ms": DWELL_MS}
+    say(f"raster over {FIELD_NM:g} nm in steps of {STEP_NM:g} nm, reconstructing as it goes")
+    first = execute(
+        session, session.plans.raster([session.camera], session.scan_coils, **scan), report
+    )
+    _save(growth, session, report, "phase-growing.png")
+    say("the same field on an Archimedean spiral")
+    execute(session, session.plans.spiral([session.camera], session.scan_coils, **scan), report)
+    return first
+
+
+def _domains(session: Session, report: Report, say: Callable[[str], None]) -> list[Any]:
+    growth = GrowthStrip("domain_image")
+    session.live.domains.watchers.append(growth)
+    say(f"raster over {LAMELLA['fov_nm']:g} nm, naming each pattern's domain as it comes")
+    devices = ([session.camera], session.scan_coils)
+    first = execute(session, session.plans.raster(*devices, **LAMELLA), report)
+    _save(growth, session, report, "domains-growing.png")
+    session.live.domains.watchers.remove(growth)
+    say(f"a coarse raster, then the beam follows the walls, up to {BUDGET_E_PER_A2:g} e/A2")
+    follow = session.plans.follow(*devices, budget_e_per_a2=BUDGET_E_PER_A2, **FOLLOW)
+    execute(session, follow, report)
+    return first
+
+
+def _save(growth: GrowthStrip, session: Session, report: Report, name: str) -> None:
+    strip = growth.save(session.pictures.directory / name)
+    report.pictures += [strip] if strip is not None else []
+
+
+DEMOS: dict[str, tuple[str, str, Callable[..., list[Any]]]] = {
+    "microscope": ("sim_microscope", "DyScO3, simulated", _microscope),
+    "domains": ("sim_domains", "PbTiO3 lamella, simulated", _domains),
+}
 
 
 def _replay_and_compare(session: Session, report: Report, live: list[Any]) -> None:

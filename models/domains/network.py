@@ -38,6 +38,7 @@ class DomainNetwork(nn.Module):
     """
 
     temperature: torch.Tensor
+    typical: torch.Tensor
     rows: torch.Tensor
     columns: torch.Tensor
     points: torch.Tensor
@@ -75,6 +76,8 @@ class DomainNetwork(nn.Module):
         )
         self.linear = nn.Linear(2 * GRID * GRID, n_classes)
         self.linear.requires_grad_(False)  # it is solved for, not descended to
+        # its weights can be large: of differences from a typical pattern they lose fewer bits
+        self.register_buffer("typical", torch.zeros(2 * GRID * GRID))
         self.register_buffer("temperature", torch.ones(()))
         h, w = shape
         self.register_buffer("rows", torch.arange(h, dtype=torch.float32) - h // 2)
@@ -89,7 +92,7 @@ class DomainNetwork(nn.Module):
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """Return what the softmax is taken of, at temperature 1."""
         seen = self.prepared(frames)
-        return self.linear(seen.flatten(1)) + self.head(self.features(seen))
+        return self.linear(seen.flatten(1) - self.typical) + self.head(self.features(seen))
 
     def prepared(self, frames: torch.Tensor) -> torch.Tensor:
         """Return the even and the odd part (n, 2, 32, 32) of centred frames of one dose."""

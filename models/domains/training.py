@@ -322,9 +322,12 @@ def _solve(
     own = covariance.trace() / size
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * own * torch.eye(size)
     direction = torch.linalg.solve(covariance, means.T)
+    typical = means.mean(dim=0)
+    bias = direction.T @ typical - 0.5 * (means.T * direction).sum(dim=0)
     with torch.no_grad():
+        network.typical.copy_(typical)
         network.linear.weight.copy_(direction.T)
-        network.linear.bias.copy_(-0.5 * (means.T * direction).sum(dim=0))
+        network.linear.bias.copy_(bias)
 
 
 def _asked(
