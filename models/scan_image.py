@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
+from scipy.spatial import KDTree
 
 from .experiment import Experiment
 from .ptychography.geometry import median_spacing
@@ -13,6 +14,7 @@ from .ptychography.geometry import median_spacing
 # a picture of more pixels than this, and than so many a frame, is empty for the most part
 MOST_PX = 4_000_000
 MOST_PX_A_FRAME = 16
+MOST_NEAREST_PX = 250_000
 _FAR = 2.0
 
 
@@ -59,6 +61,54 @@ class ScanImage:
         with np.errstate(invalid="ignore"):
             picture = np.where(weights > 1e-3, total / np.maximum(weights, 1e-12), np.nan)
         return picture.reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class NearestImage:
+    """Each pixel of a picture as its nearest frame, for positions that are dense in places only.
+
+    Parameters
+    ----------
+    frame : (ny, nx) int64
+        The nearest frame.
+    pixel, origin, units
+        As of `ScanImage`.
+    """
+
+    frame: np.ndarray
+    pixel: np.ndarray
+    origin: np.ndarray
+    units: str
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Return the picture (ny, nx) float64 of one value a frame."""
+        return np.asarray(values, np.float64)[self.frame]
+
+
+def nearest(experiment: Experiment, positions: np.ndarray, pixel: float) -> NearestImage | None:
+    """Return a picture of the field in which each pixel is as its nearest frame.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    positions : (n, 2) float64, yx
+        In the experiment's units; one that is not finite is nearest to nothing.
+    pixel : float
+        Side of a pixel; larger where the field would have too many.
+
+    Returns
+    -------
+    NearestImage or None
+        None where no position or no extent of the field is known.
+    """
+    known = np.flatnonzero(np.isfinite(positions).all(axis=1))
+    if not len(known) or experiment.extent is None:
+        return None
+    low, high = np.array(experiment.extent)
+    pixel = max(pixel, float(np.sqrt(np.prod(high - low) / MOST_NEAREST_PX)))
+    y, x = (np.arange(a, b + pixel / 2, pixel) for a, b in zip(low, high, strict=True))
+    _, which = KDTree(positions[known]).query(np.stack(np.meshgrid(y, x, indexing="ij"), -1))
+    return NearestImage(known[which], np.full(2, pixel), low, experiment.units)
 
 
 def place(

@@ -15,7 +15,7 @@ from ..corrections import check_frames, tables
 from ..dose_map import probe_width_m
 from ..experiment import Experiment
 from ..ptychography.geometry import median_spacing
-from ..scan_image import ScanImage, place
+from ..scan_image import NearestImage, ScanImage, nearest, place
 from .classifier import Classifier
 from .frame_kernels import bin_frames, donors_of
 from .steering import next_positions
@@ -237,9 +237,14 @@ class DomainMap:
         }
         places, step, unit = self._places(joined)
         kinds = kind_of(card.classes, card.directions_deg)
-        walls = find_walls(places, step, domain, likely, kinds)
+        adaptive = self.experiment.trajectory_type == "adaptive"
+        walls = find_walls(places, step, domain, likely, kinds, uneven=adaptive)
         result["wall"] = Quantity(walls.wall, "", ("frame",))
-        image = place(self.experiment, joined["index"], joined.get("positions"))
+        if adaptive and "positions" in joined:
+            finest = 0.5 * probe_width_m(self.experiment)
+            image = nearest(self.experiment, joined["positions"], max(finest, step / 16))
+        else:
+            image = place(self.experiment, joined["index"], joined.get("positions"))
         if image is None:
             flags.append("no positions and no grid: there are no pictures and no walls")
         else:
@@ -281,7 +286,7 @@ class DomainMap:
 
 
 def _pictures(
-    image: ScanImage,
+    image: ScanImage | NearestImage,
     domain: np.ndarray,
     likely: np.ndarray,
     silent: np.ndarray,

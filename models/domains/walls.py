@@ -65,6 +65,8 @@ def find_walls(
     domain: np.ndarray,
     probability: np.ndarray,
     kinds: np.ndarray,
+    *,
+    uneven: bool = False,
 ) -> Walls:
     """Find the walls of a map.
 
@@ -79,6 +81,9 @@ def find_walls(
     probability : (n, k) float
     kinds : (k, k) int64
         Of `kind_of`.
+    uneven : bool
+        Where positions are denser in places than `step` says, a frame lies at a wall when it
+        shares an edge of a triangle with another domain.
 
     Returns
     -------
@@ -94,7 +99,6 @@ def find_walls(
     triangles, spacing = _triangles(place)
     pairs = scipy.spatial.KDTree(place).query_pairs(NEIGHBOURS * spacing, output_type="ndarray")
     pairs = pairs[own[pairs[:, 0]] != own[pairs[:, 1]]]
-    wall[use[pairs.ravel()]] = True
     corners = place[triangles]
     area = 0.5 * np.abs(_cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])).sum()
     length = _length(place, own, likely, triangles, kinds)
@@ -102,6 +106,7 @@ def find_walls(
     # all on one line, there are no triangles, but there are neighbours
     edges = np.unique(np.sort(sides if len(sides) else pairs, axis=1), axis=0)
     edges = edges[own[edges[:, 0]] != own[edges[:, 1]]]
+    wall[use[(edges if uneven else pairs).ravel()]] = True
     a, b = edges[:, 0], edges[:, 1]
     points = _crossing(place, own, likely, a, b) * step + positions[use].mean(axis=0)
     return Walls(wall, points, kinds[own[a], own[b]], length * step, float(area) * step**2)

@@ -86,3 +86,18 @@ def test_nan_positions_are_nobodys_neighbours():
     walls = find_walls(at, 2.0, domain, sharp(domain), KIND)
     assert np.isfinite(walls.points).all()
     assert not walls.wall[::7].any()
+
+
+def test_where_positions_are_dense_at_the_wall_only_those_beside_it_are_at_it():
+    coarse = raster(11, 13, 4.0)
+    dense = np.stack(
+        np.meshgrid(np.arange(-2, 43, 1.0), [22.4, 22.8, 23.2, 23.6], indexing="ij"), -1
+    )
+    at = np.concatenate([coarse, dense.reshape(-1, 2)])
+    domain = (at[:, 1] > 23).astype(int)
+    even = find_walls(at, 4.0, domain, sharp(domain), KIND)
+    uneven = find_walls(at, 4.0, domain, sharp(domain), KIND, uneven=True)
+    assert np.count_nonzero(even.wall[: len(coarse)]) > 10
+    assert not uneven.wall[: len(coarse)].any()
+    np.testing.assert_array_equal(uneven.wall, np.isin(at[:, 1], (22.8, 23.2)))
+    np.testing.assert_allclose(uneven.points[:, 1], 23, atol=0.21)

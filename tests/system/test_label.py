@@ -9,7 +9,6 @@ import pytest
 from flyback.models.domains.patterns import Conditions, simulate_patterns
 from flyback.models.domains.specimen import Lamella
 from flyback.profiles.labelling import run_label
-from flyback.profiles.training import read_labelled
 
 pytestmark = pytest.mark.heavy
 
@@ -90,6 +89,9 @@ def test_a_script_labels_and_goes_on(flyback, stored, tmp_path):
 
 def test_training_takes_the_labels(flyback, stored, tmp_path):
     pytest.importorskip("torch", reason="the extra 'train' is not installed")
+    pytest.importorskip("onnx", reason="the extra 'train' is not installed")
+    from flyback.profiles.training import read_labelled
+
     out = tmp_path / "labels.npz"
     code, _, err = flyback(
         "label", "last", "--classes", ",".join(CLASSES), "--out", out, "--labels", 60,
