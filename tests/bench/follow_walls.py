@@ -29,7 +29,7 @@ from flyback.models.physics import wavelength_m
 FIELD_NM, COARSE_NM, ROUND = 60.0, 5.0, 32
 ENERGY_KEV, ALPHA_MRAD, SAMPLING_MRAD, ELECTRONS = 300.0, 1.5, 0.5, 4000.0
 STEPS_NM = (5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.2)
-ADAPTIVE_ROUNDS = 20
+ADAPTIVE_ROUNDS = 40
 SPECIMENS = {
     "180°": ("+x", "-x"),
     "90°": ("+x", "+y"),
@@ -153,11 +153,11 @@ def adaptive(specimen, classifier):
 
 
 def dose_for(curve, error_nm):
-    """Fewest positions from which on a curve stays at or below an error; NaN where never."""
+    """Fewest positions with which a curve reaches an error; infinite where it never does."""
     n, error = curve.T
     best = np.minimum.accumulate(error)
     if best[-1] > error_nm:
-        return np.nan
+        return np.inf
     k = int(np.argmax(best <= error_nm))
     if k == 0:
         return n[0]
@@ -166,13 +166,12 @@ def dose_for(curve, error_nm):
 
 
 def interval(values):
-    """Median with the 95 % interval of a bootstrap over seeds."""
+    """Median with the 95 % interval of a bootstrap over seeds; never reached is infinite."""
     values = np.asarray(values)
-    values = values[np.isfinite(values)]
     rng = np.random.default_rng(0)
-    medians = np.median(rng.choice(values, (2000, len(values))), axis=1)
-    low, high = np.percentile(medians, [2.5, 97.5])
-    return f"{np.median(values):.2f} ({low:.2f}-{high:.2f}, n = {len(values)})"
+    medians = np.sort(np.median(rng.choice(values, (2000, len(values))), axis=1))
+    low, high = medians[[49, 1949]]
+    return f"{np.median(values):.2f} ({low:.2f}-{high:.2f})"
 
 
 def main():
