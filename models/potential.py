@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from .physics import ELECTRON_MASS_KG, ELEMENTARY_CHARGE_C, PLANCK_J_S, interaction_parameter
+from .structure import read_structure
 
 # V_g = (h^2 / 2 pi m e) F_g / cell volume, in V angstrom^2 (Kirkland, eq. 5.17 ff.)
-_MOTT_V_A2 = PLANCK_J_S**2 / (2 * np.pi * ELECTRON_MASS_KG * ELEMENTARY_CHARGE_C) * 1e20
+MOTT_V_A2 = PLANCK_J_S**2 / (2 * np.pi * ELECTRON_MASS_KG * ELEMENTARY_CHARGE_C) * 1e20
 _MAX_S_PER_A = 2.0
 _DEFAULT_U_ISO_A2 = 0.006
 
@@ -77,7 +78,7 @@ def projected_phase(
         raise ValueError(f"thickness_m must lie between 0 and 1e-6 metres, got {thickness_m:g}")
     if not any(zone_axis):
         raise ValueError("zone_axis must have a non-zero index, such as (0, 0, 1)")
-    structure = _read(cif_path)
+    structure = read_structure(cif_path)
     frame = _frame(structure.cell, zone_axis, rotation_rad)
     plane, coefficient = _zero_order_zone(structure, zone_axis, frame, pixel)
     origin = np.asarray(origin_m, float) * 1e10
@@ -91,24 +92,12 @@ def projected_phase(
 
 def mean_inner_potential_v(cif_path: str | Path) -> float:
     """Return the mean inner potential of a structure, V, for neutral free atoms."""
-    structure = _read(cif_path)
+    structure = read_structure(cif_path)
     total = sum(
         site.occ * site.element.c4322.calculate_sf(0.0)
         for site in structure.get_all_unit_cell_sites()
     )
-    return _MOTT_V_A2 * total / structure.cell.volume
-
-
-def _read(cif_path: str | Path) -> Any:
-    import gemmi  # heavy, and only a simulation needs it
-
-    path = Path(cif_path)
-    if not path.is_file():
-        raise ValueError(f"no CIF at {path}; give the path of an existing file")
-    structure = gemmi.read_small_structure(str(path))
-    if not structure.sites:
-        raise ValueError(f"{path} holds no atom sites; give a CIF with an _atom_site loop")
-    return structure
+    return MOTT_V_A2 * total / structure.cell.volume
 
 
 def _frame(cell: Any, zone_axis: tuple[int, int, int], rotation_rad: float) -> np.ndarray:
@@ -150,7 +139,7 @@ def _zero_order_zone(
         shape_factor = _shape_factor(site, length) * _thermal(site, cell, indices, length)
         position = np.array(site.fract.tolist())
         factor += site.occ * shape_factor * np.exp(-2j * np.pi * (indices @ position))
-    return plane, _MOTT_V_A2 * factor / cell.volume
+    return plane, MOTT_V_A2 * factor / cell.volume
 
 
 def _shape_factor(site: Any, length_per_a: np.ndarray) -> np.ndarray:

@@ -25,7 +25,8 @@ from types import MappingProxyType
 import numpy as np
 
 from ..physics import interaction_parameter
-from ..potential import _MOTT_V_A2, _read
+from ..potential import MOTT_V_A2
+from ..structure import read_structure
 
 STRUCTURES = Path(__file__).parent / "structures"
 PEROVSKITES = ("PbTiO3", "BaTiO3")
@@ -150,7 +151,7 @@ class Cell:
         for axis, size in enumerate(shape, start=1):
             if size % 2 == 0:  # a lone Nyquist frequency has no mate and would break symmetries
                 potential[(slice(None),) * axis + (size // 2,)] = 0
-        scale = _MOTT_V_A2 * shape[0] * shape[1] / (height * width)
+        scale = MOTT_V_A2 * shape[0] * shape[1] / (height * width)
         volts_a = np.real(np.fft.ifft2(potential)) * scale
         return interaction_parameter(energy_kev) * volts_a * 1e-10
 
@@ -213,7 +214,7 @@ def read_cell(cif_path: str | Path, frame: np.ndarray | None = None) -> Cell:
     ValueError
         When the file holds no structure or its cell is not orthogonal.
     """
-    structure = _read(cif_path)
+    structure = read_structure(cif_path)
     cell = structure.cell
     if max(abs(angle - 90) for angle in (cell.alpha, cell.beta, cell.gamma)) > 1e-3:
         raise ValueError(
