@@ -168,6 +168,13 @@ def bench_live_ptychography_at_5_khz(benchmark, rendered, tmp_path, name):
         memory = Memory()
         memory.start()
         out = {}
+        announced = []  # (when, how many frames there are by now)
+
+        def count(kind, doc):
+            if kind == "stream_datum":
+                announced.append((time.perf_counter(), doc["indices"]["stop"]))
+
+        counting = session.RE.subscribe(count)
 
         def once():
             out["camera"], out["wall"] = scan(session, recording, tmp_path, watch=watch)
@@ -176,12 +183,15 @@ def bench_live_ptychography_at_5_khz(benchmark, rendered, tmp_path, name):
         benchmark.pedantic(once, rounds=1)
         session.join(120)
         memory.done.set()
+        session.RE.unsubscribe(counting)
+        (first, already), (final, all_of_them) = announced[0], announced[-1]
         two, one_and_half, one = correlations(last["phase"], phase, origin)
         assert out["camera"].dropped.get() == 0
         record(
             benchmark,
             frames=n,
             frames_per_s=n / out["wall"],
+            sustained_frames_per_s=(all_of_them - already) / (final - first),
             dropped=int(out["camera"].dropped.get()),
             behind_s=last["at"] - out["end"],
             correlation_2_alpha=two,

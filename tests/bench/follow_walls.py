@@ -8,7 +8,8 @@ raster begins at 5 nm and gets finer; the adaptive scan begins with that of 5 nm
 rounds of 32 (`models.domains.steering`). Classes come from the network that `flyback` uses live.
 
 The error is the area that a map gives to the wrong class over the length of the true walls, so the
-mean distance between the walls found and the true ones. The map is the class of largest
+mean distance between the walls found and the true ones. It is judged within the outermost positions
+of the raster of 5 nm: beyond them neither scan looks on purpose. The map is the class of largest
 probability, interpolated linearly between positions: the same for both scans.
 """
 
@@ -41,10 +42,11 @@ FINE_NM = 0.4
 class Specimen:
     """A lamella, what the camera sees of it, and where its walls are."""
 
-    def __init__(self, variants, seed):
+    def __init__(self, variants, seed, *, material="PbTiO3"):
         rng = np.random.default_rng(seed)
         self.seed = seed
         self.lamella = Lamella(
+            material=material,
             variants=variants,
             width_nm=rng.uniform(12, 18),
             normal_deg=rng.uniform(0, 180),
@@ -57,6 +59,7 @@ class Specimen:
         )
         self.probe_nm = probe_radius_nm(ALPHA_MRAD, wavelength_m("electron", ENERGY_KEV) * 1e9, 0.0)
         self.fine = raster(FINE_NM)
+        self.fine = self.fine[np.abs(self.fine).max(axis=1) <= (FIELD_NM - COARSE_NM) / 2]
         truth = self.lamella.truth(self.fine)
         self.truth = np.array(truth.classes)[truth.label]
         side = round(len(self.fine) ** 0.5)
@@ -90,7 +93,7 @@ class Specimen:
         places, chance = rows["positions"] * 1e9, rows["probability"]
         good = np.isfinite(chance).all(axis=1)
         inside = LinearNDInterpolator(places[good], chance[good])(self.fine)
-        rim = ~np.isfinite(inside[:, 0])
+        rim = ~np.isfinite(inside[:, 0])  # an unknown frame at the rim
         inside[rim] = NearestNDInterpolator(places[good], chance[good])(self.fine[rim])
         classes = np.array(model.classifier.card.classes)
         wrong = classes[inside.argmax(axis=1)] != self.truth
@@ -208,6 +211,7 @@ def draw(curves, per_point, path):
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     figure, axes = plt.subplots(1, len(curves), figsize=(11, 3.6), sharey=True, layout="tight")
     for axis, (name, pairs) in zip(axes, curves.items(), strict=True):
@@ -221,6 +225,10 @@ def draw(curves, per_point, path):
             middle = np.median([pair[which][:n] for pair in pairs], axis=0)
             axis.loglog(middle[:, 0] * per_point, middle[:, 1], color=colour, lw=2.5, label=label)
         axis.set(title=f"{name} walls" if "°" in name else name, xlabel="mean dose, e/Å²")
+        for ruler, ticks in ((axis.xaxis, (2, 5, 10, 20)), (axis.yaxis, (0.1, 0.2, 0.5, 1))):
+            ruler.set_major_locator(FixedLocator(ticks))
+            ruler.set_major_formatter("{x:g}")
+            ruler.set_minor_locator(NullLocator())
     axes[0].set_ylabel("mean distance of walls from the truth, nm")
     axes[0].legend()
     figure.savefig(path, dpi=110)
