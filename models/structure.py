@@ -7,7 +7,7 @@ from typing import Any
 
 
 def read_structure(cif_path: str | Path) -> Any:
-    """Read the first structure of a CIF.
+    """Read the first structure of a CIF that has both a cell and atom sites.
 
     Parameters
     ----------
@@ -20,18 +20,23 @@ def read_structure(cif_path: str | Path) -> Any:
     Raises
     ------
     ValueError
-        When there is no such file, or it holds no cell or no atom sites.
+        When there is no such file, it is no CIF, or it holds no cell or no atom sites.
     """
     import gemmi  # heavy, and only what works with crystals needs it
 
     path = Path(cif_path)
     if not path.is_file():
         raise ValueError(f"no CIF at {path}; give the path of an existing file")
-    structure = gemmi.read_small_structure(str(path))
-    if not structure.sites:
+    try:
+        blocks = list(gemmi.cif.read(str(path)))
+    except (RuntimeError, ValueError, OSError) as why:
+        raise ValueError(f"{path} is no CIF: {str(why).splitlines()[0]}") from None
+    found = [gemmi.make_small_structure_from_block(block) for block in blocks]
+    if not any(structure.sites for structure in found):
         raise ValueError(f"{path} holds no atom sites; give a CIF with an _atom_site loop")
-    if not structure.cell.is_crystal():
+    whole = [s for s in found if s.sites and s.cell.is_crystal() and s.cell.volume > 0]
+    if not whole:
         raise ValueError(
             f"{path} holds no unit cell; give a CIF with _cell_length_a and the others"
         )
-    return structure
+    return whole[0]

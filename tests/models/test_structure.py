@@ -47,3 +47,12 @@ def test_what_is_missing_is_named(tmp_path, parts, words):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no CIF at .*gone\.cif"):
         read_structure(tmp_path / "gone.cif")
+
+
+def test_the_block_with_the_structure_is_found_and_what_is_no_cif_is_said(tmp_path):
+    path = written(tmp_path, CELL, "data_b", CELL, SITES)
+    assert len(read_structure(path).sites) == 1
+    path.write_text("\x00 nothing of the kind")
+    with pytest.raises(ValueError, match="is no CIF") as caught:
+        read_structure(path)
+    assert "\n" not in str(caught.value)

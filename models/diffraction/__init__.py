@@ -1,0 +1,1 @@
+"""Powder diffraction: lines from CIFs, integration of images, and the tracking of phases."""

@@ -1,0 +1,186 @@
+"""Unit cells by crystal system: which of a, b, c, alpha, beta, gamma are free, and where lines lie.
+
+A line's position is ``q = 2 pi sqrt(form . metric)``: `form` holds the integers of the line (for a
+cubic cell h^2 + k^2 + l^2), `metric` as many numbers of the reciprocal cell as are free. Lines with
+the same form stay together whatever the cell does; lines that only happen to lie at the same place
+have different forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+_A, _B, _C = (1, 0, 0, 0, 0, 0), (0, 1, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0)
+_AL, _BE, _GA = (0, 0, 0, 1, 0, 0), (0, 0, 0, 0, 1, 0), (0, 0, 0, 0, 0, 1)
+_AB, _ABC, _ANGLES = (1, 1, 0, 0, 0, 0), (1, 1, 1, 0, 0, 0), (0, 0, 0, 1, 1, 1)
+_TIES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
+    {
+        "cubic": {"a": _ABC},
+        "tetragonal": {"a": _AB, "c": _C},
+        "hexagonal": {"a": _AB, "c": _C},
+        "rhombohedral": {"a": _ABC, "alpha": _ANGLES},
+        "orthorhombic": {"a": _A, "b": _B, "c": _C},
+        "monoclinic_a": {"a": _A, "b": _B, "c": _C, "alpha": _AL},
+        "monoclinic_b": {"a": _A, "b": _B, "c": _C, "beta": _BE},
+        "monoclinic_c": {"a": _A, "b": _B, "c": _C, "gamma": _GA},
+        "triclinic": {"a": _A, "b": _B, "c": _C, "alpha": _AL, "beta": _BE, "gamma": _GA},
+    }
+)
+SETTINGS = tuple(_TIES)
+_SAME_LENGTH, _SAME_ANGLE_DEG = 2e-4, 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """A kind of unit cell.
+
+    Parameters
+    ----------
+    setting : str
+        One of `SETTINGS`; a trigonal cell on hexagonal axes is "hexagonal".
+
+    Attributes
+    ----------
+    free : tuple of str
+        The parameters that may change, such as ("a", "c").
+    tie : (6, free) float
+        ``cell[i]`` follows ``free[j]`` where it is 1.
+
+    Raises
+    ------
+    ValueError
+        When the setting is unknown.
+    """
+
+    setting: str
+
+    def __post_init__(self) -> None:
+        if self.setting not in _TIES:
+            raise ValueError(f"setting must be one of {', '.join(SETTINGS)}, got {self.setting!r}")
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Names of the free parameters."""
+        return tuple(_TIES[self.setting])
+
+    @property
+    def tie(self) -> np.ndarray:
+        """Which of the six parameters follow which free one, (6, free)."""
+        return np.array(list(_TIES[self.setting].values()), float).T
+
+    def free_of(self, cell: np.ndarray) -> np.ndarray:
+        """Return the free parameters of a cell, (free,); of tied ones the mean."""
+        return (self.tie.T @ np.asarray(cell, float)) / self.tie.sum(axis=0)
+
+    def cell_of(self, free: np.ndarray, like: np.ndarray) -> np.ndarray:
+        """Return the cell (6,) with these free parameters; the others are `like`'s."""
+        tied = self.tie.any(axis=1)
+        return np.where(tied, self.tie @ np.asarray(free, float), np.asarray(like, float))
+
+    def forms(self, hkl: np.ndarray) -> np.ndarray:
+        """Return the integers of lines, (n, free), by which they stay together.
+
+        Parameters
+        ----------
+        hkl : (n, 3) int
+        """
+        h, k, m = np.asarray(hkl, np.int64).T
+        columns = {
+            "cubic": (h * h + k * k + m * m,),
+            "tetragonal": (h * h + k * k, m * m),
+            "hexagonal": (h * h + h * k + k * k, m * m),
+            "rhombohedral": (h * h + k * k + m * m, h * k + k * m + m * h),
+            "orthorhombic": (h * h, k * k, m * m),
+            "monoclinic_a": (h * h, k * k, m * m, k * m),
+            "monoclinic_b": (h * h, k * k, m * m, h * m),
+            "monoclinic_c": (h * h, k * k, m * m, h * k),
+            "triclinic": (h * h, k * k, m * m, k * m, h * m, h * k),
+        }
+        return np.stack(columns[self.setting], axis=1)
+
+    def metric(self, cell: np.ndarray) -> np.ndarray:
+        """Return the numbers of the reciprocal cell that go with `forms`, (free,), 1/angstrom^2."""
+        g = reciprocal_metric(cell)
+        full = np.array([g[0, 0], g[1, 1], g[2, 2], 2 * g[1, 2], 2 * g[0, 2], 2 * g[0, 1]])
+        picked = {
+            "cubic": [0],
+            "tetragonal": [0, 2],
+            "hexagonal": [0, 2],
+            "rhombohedral": [0, 3],
+            "orthorhombic": [0, 1, 2],
+            "monoclinic_a": [0, 1, 2, 3],
+            "monoclinic_b": [0, 1, 2, 4],
+            "monoclinic_c": [0, 1, 2, 5],
+            "triclinic": [0, 1, 2, 3, 4, 5],
+        }
+        return full[picked[self.setting]]
+
+    def metric_slope(self, cell: np.ndarray) -> np.ndarray:
+        """Return how `metric` follows the free parameters, (free of metric, free).
+
+        Lengths in angstrom, angles in degrees; central differences of a smooth function, good to
+        1e-9 relative, taken once a fit and phase.
+        """
+        free = self.free_of(cell)
+        slope = np.empty((len(free), len(free)))
+        for j, value in enumerate(free):
+            step = 1e-5 * abs(value)
+            ends = []
+            for sign in (1, -1):
+                moved = free.copy()
+                moved[j] += sign * step
+                ends.append(self.metric(self.cell_of(moved, cell)))
+            slope[:, j] = (ends[0] - ends[1]) / (2 * step)
+        return slope
+
+    def q_per_a(self, hkl: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        """Return where lines lie, (n,), 1/angstrom, for a cell (6,) in angstrom and degrees."""
+        square = self.forms(hkl) @ self.metric(cell)
+        return 2 * np.pi * np.sqrt(np.maximum(square, 0.0))
+
+
+def reciprocal_metric(cell: np.ndarray) -> np.ndarray:
+    """Return the metric tensor of the reciprocal cell, (3, 3), 1/angstrom^2."""
+    lengths = np.asarray(cell[:3], float)
+    cosines = np.cos(np.radians(cell[3:]))
+    cosines[np.abs(cosines) < 1e-15] = 0.0
+    mixed = np.array([[1, cosines[2], cosines[1]], [cosines[2], 1, cosines[0]], [0, 0, 1]])
+    mixed[2, :2] = mixed[:2, 2]
+    return np.linalg.inv(mixed * np.outer(lengths, lengths))
+
+
+def volume_a3(cell: np.ndarray) -> float:
+    """Return the volume of a cell (6,), angstrom^3."""
+    return float(1.0 / np.sqrt(np.linalg.det(reciprocal_metric(np.asarray(cell, float)))))
+
+
+def setting_of_metric(cell: np.ndarray) -> str:
+    """Return the setting that a cell's lengths and angles allow.
+
+    For files that say P1, which mostly means that their symmetry was not written. The axes are not
+    turned: a cell with b = c and another a is "orthorhombic".
+    """
+    a, b, c, alpha, beta, gamma = np.asarray(cell, float)
+
+    def same(x: float, y: float) -> bool:
+        return abs(x - y) <= _SAME_LENGTH * max(x, y)
+
+    def right(angle: float, to: float = 90.0) -> bool:
+        return abs(angle - to) <= _SAME_ANGLE_DEG
+
+    oblique = [not right(angle) for angle in (alpha, beta, gamma)]
+    if not any(oblique):
+        if same(a, b):
+            return "cubic" if same(b, c) else "tetragonal"
+        return "orthorhombic"
+    if oblique == [False, False, True] and right(gamma, 120.0) and same(a, b):
+        return "hexagonal"
+    if same(a, b) and same(b, c) and right(alpha, beta) and right(beta, gamma):
+        return "rhombohedral"
+    if sum(oblique) == 1:
+        return "monoclinic_" + "abc"[oblique.index(True)]
+    return "triclinic"
