@@ -15,6 +15,8 @@ import numpy as np
 from ..models.base import Corrections
 
 DETECTOR_GROUP = "/entry/instrument/detector"
+AXES = ("two_theta_deg", "q_per_a", "energy_kev_axis", "axis")
+SIGMA = "sigma"
 
 
 class AssetError(OSError):
@@ -82,11 +84,30 @@ class AssetReader:
             self._corrections[path] = Corrections(**found)
         return self._corrections[path]
 
+    def axes(self, resource_uid: str) -> dict[str, np.ndarray]:
+        """Return what goes with the bins or channels of a detector: `AXES` beside its frames."""
+        group = self._detector(resource_uid)
+        return {name: group[name][()] for name in AXES if name in group}
+
+    def sigma(self, resource_uid: str, start: int, stop: int) -> np.ndarray | None:
+        """Return the stated sigma of rows [start, stop), or None where the file has none."""
+        group = self._detector(resource_uid)
+        if SIGMA not in group:
+            return None
+        stated = group[SIGMA]
+        if len(stated.shape) < 2:  # one for all frames
+            return np.broadcast_to(stated[()], (stop - start, *stated.shape))
+        return stated[start:stop] if len(stated) >= stop else None
+
     def close(self) -> None:
         """Close every file."""
         for file in self._files.values():
             file.close()
         self._files.clear()
+
+    def _detector(self, resource_uid: str) -> Any:
+        path = path_of(self._resources[resource_uid]["uri"])
+        return self._file(path).get(DETECTOR_GROUP, {})
 
     def _file(self, path: Path) -> h5py.File:
         if path not in self._files:

@@ -106,6 +106,7 @@ class FrameSource:
         self._seq_start: list[tuple[int, int]] = []
         self._index = np.empty(0, np.int64)
         self._corrections: Corrections | None = None
+        self._axes: dict[str, np.ndarray] = {}
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> Iterator[Batch]:
         """Take in one document and yield the batches that it completes."""
@@ -218,6 +219,7 @@ class FrameSource:
         if self._corrections is None:
             first, _, _ = next(self._columns[key].locate(start, stop))
             self._corrections = self._assets.corrections(first)
+            self._axes = self._assets.axes(first)
         index = self._index[start:stop]
         coordinates = self._positions.lookup(index)
         for values in coordinates.values():
@@ -225,8 +227,15 @@ class FrameSource:
         time_key = key.removesuffix(FRAMES) + TIME
         if time_key in self._columns:
             coordinates["time_s"] = self._read(time_key, start, stop)
+        if self._axes:
+            stated = [
+                self._assets.sigma(*piece) for piece in self._columns[key].locate(start, stop)
+            ]
+            known = [rows for rows in stated if rows is not None]
+            if len(known) == len(stated):
+                coordinates["sigma"] = np.concatenate(known)
         self.frames_read = stop
-        return Batch(frames, index, coordinates, self._corrections)
+        return Batch(frames, index, coordinates, self._corrections, self._axes)
 
     def _read(self, key: str, start: int, stop: int) -> np.ndarray:
         parts = [self._rows(*piece) for piece in self._columns[key].locate(start, stop)]

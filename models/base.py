@@ -48,15 +48,20 @@ class Batch:
         Index of each frame in the trajectory; a dropped frame leaves a gap.
     coordinates : mapping of name to (n, ...) array
         ``positions_m`` (n, 2) yx in metres, or ``positions_px`` where the scale is unknown;
-        ``time_s`` (n,) seconds since the epoch; whatever else the run recorded per frame.
+        ``time_s`` (n,) seconds since the epoch; ``sigma`` (n, bins) where the detector states one
+        for each frame; whatever else the run recorded per frame.
     corrections : Corrections
         Dark, gain and bad pixels of the camera that took the frames.
+    axes : mapping of name to array
+        What goes with the bins of patterns of one line and the channels of spectra:
+        ``two_theta_deg`` or ``q_per_a`` (bins,), ``energy_kev_axis`` (channels,), ...
     """
 
     frames: np.ndarray
     scan_index: np.ndarray
     coordinates: Mapping[str, np.ndarray] = field(default_factory=dict)
     corrections: Corrections = field(default_factory=Corrections)
+    axes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -68,6 +73,7 @@ class Batch:
             self.scan_index[rows],
             {name: values[rows] for name, values in self.coordinates.items()},
             self.corrections,
+            self.axes,
         )
 
 

@@ -134,6 +134,7 @@ def _rehearse(
         few,
         {key: coils.trajectory.positions[few] * scale},
         Corrections(**{k: v for k, v in recording.corrections.items() if k in _CORRECTIONS}),
+        {name: array for name, array in recording.axes.items() if name != "sigma"},
     )
     for name, table in profile.analyses.items():
         factory = check_analysis(name, table)
