@@ -79,6 +79,9 @@ class FrameSource:
         The run's start document; it fixes the length of the blocks.
     rings : sequence of RingReader
         Asked first for each block; the file answers what they no longer hold.
+    camera : str, optional
+        Name of the detector whose frames count; the first that a run announces where it is left
+        out.
 
     Attributes
     ----------
@@ -91,8 +94,15 @@ class FrameSource:
         ends cut blocks too: a plan that asks what to do next waits for all that was measured.
     """
 
-    def __init__(self, start: Mapping[str, Any], rings: Sequence[RingReader] = ()) -> None:
+    def __init__(
+        self,
+        start: Mapping[str, Any],
+        rings: Sequence[RingReader] = (),
+        *,
+        camera: str | None = None,
+    ) -> None:
         self.rings = list(rings)
+        self.camera = camera
         self.block = block_length(start)
         self.frames_read = 0
         self.unplaced = 0
@@ -140,9 +150,10 @@ class FrameSource:
             return
         for key, data_key in descriptor["data_keys"].items():
             external = str(data_key.get("external", "")).startswith("STREAM")
-            if external and key.endswith(FRAMES):
+            device = key.removesuffix(FRAMES)
+            wanted = self.camera in {None, device}
+            if external and key.endswith(FRAMES) and wanted:
                 self._frames_key = key
-                device = key.removesuffix(FRAMES)
                 for suffix in (FRAMES, INDEX, TIME):
                     if device + suffix in descriptor["data_keys"]:
                         self._columns[device + suffix] = _Column()

@@ -12,6 +12,8 @@ from .registry import SettingError, check_table, load, plugins, unknown
 from .schema import Profile, ProfileError
 
 OpenPublisher = Callable[..., Publisher]
+Build = Callable[[Mapping[str, Any], Callable[[], Publisher]], LiveCallback | None]
+CAMERA = "camera"
 
 
 def make_devices(profile: Profile) -> dict[str, Any]:
@@ -55,8 +57,11 @@ def load_plans(profile: Profile) -> dict[str, Callable[..., Any]]:
     return {name: load("flyback.plans", name) for name in names}
 
 
-def check_analysis(name: str, table: Mapping[str, Any]) -> Callable[..., LiveCallback | None]:
-    """Import an analysis and check its table; return the factory.
+def check_analysis(name: str, table: Mapping[str, Any]) -> Build:
+    """Import an analysis and check its table; return what builds it from a run's start document.
+
+    Every analysis takes the key ``camera`` beside its own: the name of the detector whose frames
+    it is to have, where a run has several.
 
     Raises
     ------
@@ -65,13 +70,21 @@ def check_analysis(name: str, table: Mapping[str, Any]) -> Callable[..., LiveCal
         has a ``check``, for what that finds wrong with the table, such as a missing file.
     """
     factory = load("flyback.callbacks", name)
-    check_table(factory, table, what=f"the analysis {name!r}", given=2)
+    settings = {key: value for key, value in table.items() if key != CAMERA}
+    check_table(factory, settings, what=f"the analysis {name!r}", given=2)
     if callable(getattr(factory, "check", None)):
         try:
-            factory.check(table)
+            factory.check(settings)
         except (ValueError, TypeError) as error:
             raise SettingError(f"the analysis {name!r}: {error}") from error
-    return factory
+
+    def build(start: Mapping[str, Any], publisher: Callable[[], Publisher]) -> LiveCallback | None:
+        callback = factory(start, publisher, **settings)
+        if callback is not None and CAMERA in table:
+            callback.source.camera = table[CAMERA]
+        return callback
+
+    return build
 
 
 def make_analysis(
@@ -81,12 +94,12 @@ def make_analysis(
     rings: list[Any],
 ) -> Analysis:
     """Return a live analysis that is built anew from every run's start document."""
-    factory = check_analysis(name, table)
+    build_from = check_analysis(name, table)
 
     def build(start: Mapping[str, Any]) -> LiveCallback | None:
         def publisher() -> Publisher:
             return open_publisher(analysis=name, parent=start, parameters=table)
 
-        return factory(start, publisher, **table)
+        return build_from(start, publisher)
 
     return Analysis(name, build, rings)

@@ -137,8 +137,7 @@ def _rehearse(
         {name: array for name, array in recording.axes.items() if name != "sigma"},
     )
     for name, table in profile.analyses.items():
-        factory = check_analysis(name, table)
-        callback = factory(start, unpublished, **table)
+        callback = check_analysis(name, table)(start, unpublished)
         if callback is None:
             raise SettingError(f"the analysis {name!r} does not apply to this file")
         try:

@@ -111,7 +111,7 @@ def _feed(
     source: str,
 ) -> LiveCallback | None:
     """Feed a stored run's documents to an analysis built from its start."""
-    factory = check_analysis(name, table)
+    build = check_analysis(name, table)
     callback: LiveCallback | None = None
     for doc_name, doc in archive.documents(uid, source=source):
         if doc_name == "start":
@@ -121,7 +121,7 @@ def _feed(
                     analysis=name, parent=start, parameters=table, replay_of=replay_of
                 )
 
-            callback = factory(doc, publisher, **table)
+            callback = build(doc, publisher)
         elif callback is not None:
             callback(doc_name, doc)
     if callback is not None and not callback.finished and callback.error is None:

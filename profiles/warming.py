@@ -11,7 +11,7 @@ import numpy as np
 
 from ..models.base import Batch
 from ..models.trajectories import Raster
-from .compose import check_analysis
+from .compose import CAMERA, check_analysis
 
 logger = logging.getLogger("flyback.profiles")
 
@@ -55,8 +55,10 @@ def warm(analyses: Mapping[str, Mapping[str, Any]], devices: Iterable[Any]) -> N
     for camera in [d for d in devices if hasattr(d, "ring") and hasattr(d, "driver")]:
         start, batch = rehearsal(metadata, tuple(camera.driver.shape), camera.driver.dtype)
         for name, table in analyses.items():
+            if table.get(CAMERA, camera.name) != camera.name:
+                continue
             try:
-                callback = check_analysis(name, table)(start, unpublished, **table)
+                callback = check_analysis(name, table)(start, unpublished)
                 if callback is not None:
                     callback.rehearse(batch)
             except Exception:

@@ -144,3 +144,9 @@ def test_blocks_hold_a_tenth_of_a_second(dwell_ms, block):
 def test_only_local_files_are_read():
     with pytest.raises(AssetError, match="only file://"):
         path_of("http://127.0.0.1/x.h5")
+
+
+def test_only_the_frames_of_the_camera_that_is_named_are_handed_on(files):
+    docs = fly_documents(files, FRAMES, POSITIONS)
+    assert sum(len(b) for b in feed(FrameSource({}, camera="camera"), docs)) == N
+    assert feed(FrameSource({}, camera="another"), docs) == []
