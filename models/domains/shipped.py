@@ -63,7 +63,7 @@ def make(name: str, folder: Path = WEIGHTS, *, patterns: int = 4000, seed: int =
     name : str
         Of `NETWORKS`.
     folder : Path
-        NAME.onnx and NAME.toml are written there.
+        NAME.onnx and NAME.toml are written there; it is made where it is not there.
     patterns : int
         To learn from, to calibrate with and to be judged by within the same ranges.
     seed : int
@@ -75,6 +75,7 @@ def make(name: str, folder: Path = WEIGHTS, *, patterns: int = 4000, seed: int =
     """
     if name not in NETWORKS:
         raise ValueError(f"name must be one of {', '.join(NETWORKS)}, got {name!r}")
+    folder.mkdir(parents=True, exist_ok=True)
     made = labelled_patterns(name, patterns, seed=seed, ranges=LEARNT)
     classes = [str(one) for one in made["classes"]]
     labelled = Labelled(made["patterns"], made["label"], classes)
