@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..models.base import Batch, Converging, Model, Quantity
+from ..models.base import Batch, Converging, Event, Eventful, Model, Quantity
 from .frames import FrameSource, RingReader
 from .offload import OVERFLOW
 from .publish import Publisher
@@ -19,6 +19,7 @@ logger = logging.getLogger("flyback.callbacks")
 
 Factory = Callable[[Mapping[str, Any]], "LiveCallback | None"]
 Watcher = Callable[["LiveCallback"], None]
+Listener = Callable[["LiveCallback", Event], None]
 
 
 class LiveCallback:
@@ -56,10 +57,12 @@ class LiveCallback:
         self.frames = 0
         self.publisher: Publisher | None = None
         self.watchers: list[Watcher] = []
+        self.listeners: list[Listener] = []
         self.final: dict[str, Quantity] = {}
         self._open = publisher
         self._build = build
         self._lock = threading.RLock()
+        self._told = 0
         self._heard = threading.Condition()  # not of the lock, which a model holds for long
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
@@ -152,6 +155,7 @@ class LiveCallback:
                 self.model = self._build(batch)
             self.model.partial_fit(batch)
             self.frames += len(batch)
+        self._report()  # before anything is drawn or written: somebody may act upon it
         if self.publisher.due():
             self.publisher.update(self.result_)
         self._tell()
@@ -167,6 +171,19 @@ class LiveCallback:
             self.finished = True
         self.publisher.finish(self.final)
         self._tell()
+
+    def _report(self) -> None:
+        """Tell the listeners what the model saw happen since the last time."""
+        if not isinstance(self.model, Eventful):
+            return
+        new = list(self.model.events_[self._told :])
+        self._told += len(new)
+        for event in new:
+            for listener in self.listeners:
+                try:
+                    listener(self, event)
+                except Exception:
+                    logger.warning("a listener of a live analysis failed", exc_info=True)
 
     def _tell(self) -> None:
         """Tell the watchers (pictures). What goes wrong there is no concern of the analysis."""
@@ -201,6 +218,7 @@ class Analysis:
         self.current: LiveCallback | None = None
         self.history: list[LiveCallback] = []
         self.watchers: list[Watcher] = []
+        self.listeners: list[Listener] = []
         self._factory = factory
         self._rings = list(rings)
         self._open: dict[str, LiveCallback] = {}
@@ -315,6 +333,7 @@ class Analysis:
             else:
                 callback.source.rings = list(self._rings)
                 callback.watchers = self.watchers
+                callback.listeners = self.listeners
                 self.current = self._open[start["uid"]] = callback
             self._begun.notify_all()
 

@@ -7,7 +7,7 @@ result, bit for bit for direct models fed the same fixed blocks, else to 1e-6 re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -100,6 +100,38 @@ class Quantity:
             raise ValueError(
                 f"a quantity with {np.ndim(self.value)} axes needs as many dims, got {self.dims}"
             )
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a model saw happen, such as a phase that began to form.
+
+    Parameters
+    ----------
+    kind : str
+        ``"phase_onset"``, ``"unknown_line"``, ...
+    scan_index : int
+        Of the frame with which it was seen.
+    subject : str
+        What it happened to, such as the name of the phase; "" where there is only one.
+    says : mapping of str to float or str
+        What it was seen by, such as the phase's volume with its sigma.
+    """
+
+    kind: str
+    scan_index: int
+    subject: str = ""
+    says: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Eventful(Protocol):
+    """A model that says what it saw happen, in order; the list only grows."""
+
+    @property
+    def events_(self) -> Sequence[Event]:
+        """What has happened so far."""
+        ...
 
 
 @runtime_checkable
