@@ -17,6 +17,12 @@ use = ["raster", "spiral"]    # all installed plans otherwise
 [analyses.ptychography]       # a callback plugin and its settings
 method = "auto"
 
+[rules.li2pt_forms]           # while a run goes on: see profiles.rules
+when = "phases.phase_onset"
+subject = "Li2Pt"
+do = "finer_frames"
+every_s = 1.0
+
 [metadata]                    # goes into every start document
 facility = "..."
 """
@@ -31,7 +37,7 @@ from typing import Any
 
 from .registry import GROUPS, PluginError, load, plugins, unknown
 
-SECTIONS = ("profile", "store", "devices", "plans", "analyses", "metadata")
+SECTIONS = ("profile", "store", "devices", "plans", "analyses", "rules", "metadata")
 
 
 class ProfileError(ValueError):
@@ -54,6 +60,7 @@ class Profile:
         Names of the plans; None for all that are installed.
     analyses : dict of str to dict
     metadata : dict
+    rules : dict of str to dict
     baseline : list of str
         Devices read at the start and the end of every run.
     """
@@ -66,6 +73,7 @@ class Profile:
     analyses: dict[str, dict[str, Any]] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     baseline: list[str] = field(default_factory=list)
+    rules: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Profile:
         """Return this profile with ``NAME.key`` settings of analyses and bare metadata changed."""
@@ -89,6 +97,7 @@ class Profile:
             analyses,
             metadata,
             self.baseline,
+            self.rules,
         )
 
 
@@ -143,6 +152,7 @@ def parse_profile(name: str, table: Mapping[str, Any]) -> Profile:
         analyses={key: dict(value) for key, value in table.get("analyses", {}).items()},
         metadata=dict(table.get("metadata", {})),
         baseline=list(head.get("baseline", [])),
+        rules={key: dict(value) for key, value in table.get("rules", {}).items()},
     )
 
 

@@ -30,14 +30,16 @@ from ..callbacks.live import LiveCallback
 from ..callbacks.offload import Offload
 from ..callbacks.plots import LiveWindow, Pictures
 from ..callbacks.progress import Progress
+from ..callbacks.rules import Rules
 from ..plans.preprocessors import column_into_start_wrapper
 from ..plans.tuning import found_into_start_wrapper
 from .archive import Archive
 from .compose import load_plans, make_analysis, make_devices
 from .metadata import PersistentMetadata
 from .registry import unknown
+from .rules import StandingRules, read_rules
 from .schema import Profile, ProfileError, read_profile
-from .steering import with_guides
+from .steering import with_guides, with_rules
 from .tuning import found_so_far, with_fits
 from .warming import warm_in_background
 
@@ -72,6 +74,8 @@ class Session:
     plans : namespace of the plans; plans and devices are attributes of the session as well
     live : namespace of the analyses; ``live.NAME.KEY_`` is the newest result
     pictures : Pictures
+    rules : Rules
+        Of the profile, and what has fired.
     """
 
     bp, bps, bpp = bluesky.plans, bluesky.plan_stubs, bluesky.preprocessors
@@ -86,6 +90,7 @@ class Session:
         devices: Mapping[str, Any] | None = None,
     ) -> None:
         self.profile = profile
+        self.rules = Rules(read_rules(profile))
         self.archive = archive
         self.devices = {**make_devices(profile), **(devices or {})}
         self._metadata = PersistentMetadata(archive.layout.metadata)
@@ -108,7 +113,9 @@ class Session:
         self._extra = extra
         self.RE.preprocessors.append(self._inject_metadata)
         self._subscribe(progress)
-        self.plans = SimpleNamespace(**with_guides(vars(self.plans), self.live))
+        guided = with_guides(vars(self.plans), self.live)
+        standing = StandingRules(self.rules, guided, self.devices)
+        self.plans = SimpleNamespace(**with_rules(guided, standing))
         self._windows: list[LiveWindow] = []
         self._idle = threading.Event()
         self.RE.state_hook = self._state_changed  # type: ignore[assignment]  untyped upstream
@@ -127,6 +134,7 @@ class Session:
         for name, table in self.profile.analyses.items():
             analysis = make_analysis(name, table, self.archive.publisher, rings)
             analysis.watchers.append(self.pictures)
+            analysis.listeners.append(self.rules.listener(name))
             self.offloads[name] = Offload(name, analysis)
             setattr(self.live, name, analysis)
             self.RE.subscribe(self.offloads[name])

@@ -1,4 +1,4 @@
-"""Plans that ask a live analysis where to go, bound to a session's analyses."""
+"""Plans that ask live analyses where to go or what to do, bound to a session's analyses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .registry import PluginError, unknown
+from .rules import StandingRules
 
 
 def with_guides(
@@ -25,6 +26,30 @@ def with_guides(
         name: _bound(plan, live) if "suggest" in inspect.signature(plan).parameters else plan
         for name, plan in plans.items()
     }
+
+
+def with_rules(
+    plans: Mapping[str, Callable[..., Any]], standing: StandingRules
+) -> dict[str, Callable[..., Any]]:
+    """Return the plans, those with `rules` having those of the session where none are given."""
+    return {
+        name: _ruled(plan, standing) if "rules" in inspect.signature(plan).parameters else plan
+        for name, plan in plans.items()
+    }
+
+
+def _ruled(plan: Callable[..., Any], standing: StandingRules) -> Callable[..., Any]:
+    signature = inspect.signature(plan)
+
+    @functools.wraps(plan)
+    def ruled(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        if given.arguments["rules"] is None:
+            given.arguments["rules"] = standing
+        return (yield from plan(*given.args, **given.kwargs))
+
+    return ruled
 
 
 def _bound(plan: Callable[..., Any], live: Any) -> Callable[..., Any]:
