@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..models.base import Batch, Converging, Event, Eventful, Model, Quantity
+from .cell_samples import CellSamples
 from .frames import FrameSource, RingReader
 from .offload import OVERFLOW
 from .publish import Publisher
@@ -51,6 +52,7 @@ class LiveCallback:
     ) -> None:
         self.start = start
         self.source = FrameSource(start)
+        self.cell = CellSamples()
         self.model: Model | None = None
         self.error: BaseException | None = None
         self.finished = False
@@ -70,6 +72,7 @@ class LiveCallback:
         if self.error is not None or self.finished:
             return
         try:
+            self.cell(name, doc)
             for batch in self.source(name, doc):
                 self._fit(batch)
             if name == "stop":
@@ -145,7 +148,7 @@ class LiveCallback:
         with self._lock:
             if self.finished:
                 return self.final
-            return {} if self.model is None else dict(self.model.result_)
+            return {} if self.model is None else self.cell.beside(self.model.result_)
 
     def _fit(self, batch: Batch) -> None:
         if self.publisher is None:
@@ -167,7 +170,7 @@ class LiveCallback:
         with self._lock:
             if isinstance(self.model, Converging):
                 self.model.converge()
-            self.final = dict(self.model.result_)
+            self.final = self.cell.beside(self.model.result_)
             self.finished = True
         self.publisher.finish(self.final)
         self._tell()

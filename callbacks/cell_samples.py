@@ -1,0 +1,116 @@
+"""What a cell did while frames were taken: its samples, and their values at the frames' times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..models.base import Quantity
+
+UNITS = {"voltage_v": "V", "current_ma": "mA", "capacity_mah": "mAh"}
+COUNTS = ("cycle_count", "step_count")
+LONGEST_GAP = 5.0
+"""A frame lies in a gap of the log where its samples are so many usual intervals apart."""
+
+
+class CellSamples:
+    """Collect a cell's samples from a run's documents.
+
+    They are the events of the stream whose data keys end in ``_voltage_v`` and ``_current_ma``;
+    ``_capacity_mah``, ``_cycle_count`` and ``_step_count`` are taken too where they are there.
+
+    Attributes
+    ----------
+    device : str or None
+        Name of the potentiostat, once its stream was described.
+    """
+
+    def __init__(self) -> None:
+        self.device: str | None = None
+        self._descriptor: str | None = None
+        self._columns: dict[str, list[float]] = {}
+        self._times: list[float] = []
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take in one document."""
+        if name == "descriptor" and self.device is None:
+            self._describe(doc)
+        elif name == "event" and doc["descriptor"] == self._descriptor:
+            self._add(doc["time"], {key: [value] for key, value in doc["data"].items()})
+        elif name == "event_page" and doc["descriptor"] == self._descriptor:
+            self._add(doc["time"], doc["data"])
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def at(self, time_s: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the cell showed at these times.
+
+        Parameters
+        ----------
+        time_s : (n,) float64, s since the epoch
+
+        Returns
+        -------
+        dict of str to (n,) float64
+            Voltage, current and capacity between the samples on either side, counts of the
+            sample before. NaN before the first sample, after the last, and in a gap of the log.
+        """
+        time_s = np.asarray(time_s, float)
+        if not self._times:
+            return {}
+        order = np.argsort(self._times, kind="stable")
+        known = np.asarray(self._times)[order]
+        after = np.clip(np.searchsorted(known, time_s, side="left"), 1, max(len(known) - 1, 1))
+        inside = (time_s >= known[0]) & (time_s <= known[-1])
+        if len(known) > 1:
+            apart = np.diff(known)
+            inside &= apart[after - 1] <= LONGEST_GAP * np.median(apart)
+        found = {}
+        for name, column in self._columns.items():
+            values = np.asarray(column, float)[order]
+            if name in COUNTS:
+                last = np.clip(np.searchsorted(known, time_s, side="right") - 1, 0, None)
+                there = values[last]
+            else:
+                there = np.interp(time_s, known, values)
+            found[name] = np.where(inside, there, np.nan)
+        return found
+
+    def beside(self, result: Mapping[str, Quantity]) -> dict[str, Quantity]:
+        """Return a result with what the cell showed at each of its frames.
+
+        A result without ``time_s`` of its frames, and one of a run without a cell, stays as it is.
+        """
+        times = result.get("time_s")
+        if times is None or times.dims != ("frame",) or not self._times:
+            return dict(result)
+        found = self.at(times.value)
+        joined = dict(result)
+        for name, values in found.items():
+            joined.setdefault(name, Quantity(values, UNITS.get(name, ""), ("frame",)))
+        without = int(np.count_nonzero(np.isnan(found["voltage_v"])))
+        if without:
+            flags = list(result["flags"].value) if "flags" in result else []
+            flags.append(f"{without} of {len(times.value)} frames have no sample of the cell")
+            joined["flags"] = Quantity(flags, "", ("flag",))
+        return joined
+
+    def _describe(self, doc: Mapping[str, Any]) -> None:
+        keys = doc["data_keys"]
+        for key, data_key in keys.items():
+            device = key.removesuffix("_voltage_v")
+            whole = device != key and f"{device}_current_ma" in keys
+            if not whole or "external" in data_key:
+                continue
+            self.device, self._descriptor = device, doc["uid"]
+            names = [*UNITS, *COUNTS]
+            self._columns = {name: [] for name in names if f"{device}_{name}" in keys}
+            return
+
+    def _add(self, times: Any, data: Mapping[str, Any]) -> None:
+        self._times += np.atleast_1d(np.asarray(times, float)).tolist()
+        for name, column in self._columns.items():
+            column += [float(value) for value in data[f"{self.device}_{name}"]]

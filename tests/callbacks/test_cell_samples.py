@@ -1,0 +1,106 @@
+"""A cell's samples at the times of frames, however their documents were cut."""
+
+import numpy as np
+import pytest
+from event_model import compose_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flyback.callbacks.cell_samples import CellSamples
+from flyback.models.base import Quantity
+
+N = 40
+TIME = 1e9 + np.arange(N) * 0.5
+VOLTAGE = np.linspace(3.0, 2.0, N)
+STEP = np.arange(N) // 10
+
+
+def key(dtype="number"):
+    return {"source": "test", "dtype": dtype, "shape": []}
+
+
+def documents(pages):
+    """The cell's samples as events, or as pages of so many."""
+    run = compose_run()
+    names = ("cell_voltage_v", "cell_current_ma", "cell_capacity_mah", "cell_step_count")
+    bundle = run.compose_descriptor(name="cell", data_keys={name: key() for name in names})
+    docs = [("start", run.start_doc), ("descriptor", bundle.descriptor_doc)]
+    rows = {
+        "cell_voltage_v": VOLTAGE,
+        "cell_current_ma": np.full(N, -0.1),
+        "cell_capacity_mah": np.arange(N) * -0.1 * 0.5 / 3600,
+        "cell_step_count": STEP,
+    }
+    first = 0
+    for length in [*pages, N]:
+        part = slice(first, min(first + length, N))
+        first = part.stop
+        if part.start >= part.stop:
+            continue
+        page = bundle.compose_event_page(
+            data={name: values[part].tolist() for name, values in rows.items()},
+            timestamps={name: TIME[part].tolist() for name in rows},
+            seq_num=list(range(part.start + 1, part.stop + 1)),
+            time=TIME[part].tolist(),
+        )
+        docs.append(("event_page", page))
+    return docs
+
+
+def collected(docs):
+    samples = CellSamples()
+    for name, doc in docs:
+        samples(name, doc)
+    return samples
+
+
+@settings(max_examples=30, deadline=None)
+@given(pages=st.lists(st.integers(1, N), max_size=5))
+def test_values_do_not_depend_on_how_the_documents_were_cut(pages):
+    times = TIME[0] + np.array([0.0, 0.25, 7.3, 19.5])
+    whole, cut = collected(documents([])).at(times), collected(documents(pages)).at(times)
+    assert len(collected(documents(pages))) == N
+    for name, values in whole.items():
+        np.testing.assert_array_equal(cut[name], values)
+
+
+def test_values_lie_between_the_samples_and_counts_are_those_of_the_one_before():
+    samples = collected(documents([7, 7]))
+    assert samples.device == "cell"
+    found = samples.at(np.array([TIME[4] + 0.25, TIME[9] + 0.4, TIME[10]]))
+    assert found["voltage_v"][0] == pytest.approx((VOLTAGE[4] + VOLTAGE[5]) / 2)
+    np.testing.assert_array_equal(found["step_count"], [0, 0, 1])
+    np.testing.assert_allclose(found["current_ma"], -0.1)
+
+
+def test_outside_the_log_and_in_its_gaps_there_is_nothing():
+    docs = documents([])
+    page = dict(docs[-1][1])
+    keep = np.r_[0:15, 30:N]
+    page["time"] = [page["time"][i] for i in keep]
+    page["data"] = {name: [column[i] for i in keep] for name, column in page["data"].items()}
+    samples = collected([*docs[:-1], ("event_page", page)])
+    times = np.array([TIME[0] - 0.01, TIME[0], TIME[20], TIME[35], TIME[-1] + 0.01])
+    np.testing.assert_array_equal(
+        np.isnan(samples.at(times)["voltage_v"]), [True, False, True, False, True]
+    )
+
+
+def test_a_run_without_a_cell_has_no_samples():
+    assert CellSamples().at(np.array([1.0])) == {}
+
+
+def test_one_sample_is_known_at_its_time_only():
+    docs = documents([1])[:3]
+    found = collected(docs).at(np.array([TIME[0], TIME[0] + 1]))
+    np.testing.assert_array_equal(np.isnan(found["voltage_v"]), [False, True])
+
+
+def test_a_result_of_frames_gets_what_the_cell_showed_and_says_where_it_showed_nothing():
+    times = np.array([TIME[2], TIME[-1] + 5])
+    result = {"time_s": Quantity(times, "s", ("frame",)), "flags": Quantity(["x"], "", ("flag",))}
+    joined = collected(documents([])).beside(result)
+    np.testing.assert_array_equal(joined["voltage_v"].value, [VOLTAGE[2], np.nan])
+    assert (joined["voltage_v"].units, joined["voltage_v"].dims) == ("V", ("frame",))
+    assert joined["flags"].value == ["x", "1 of 2 frames have no sample of the cell"]
+    assert CellSamples().beside(result) == result
