@@ -17,6 +17,7 @@ import numpy as np
 
 from ..models.base import Quantity
 from .live import LiveCallback
+from .series_plots import draw_series, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -225,11 +226,11 @@ def _outline() -> list[Any]:
 
 
 def draw(figure: Figure, result: Mapping[str, Quantity], title: str) -> bool:
-    """Draw the images of a result side by side; return whether there were any."""
+    """Draw the images of a result, or its series, side by side; return whether there were any."""
     found = images(result)
-    figure.clear()
     if not found:
-        return False
+        return draw_series(figure, result, title)
+    figure.clear()
     for axes, key in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
         draw_image(axes, key, result)
     figure.suptitle(title, fontsize=9)
@@ -237,13 +238,14 @@ def draw(figure: Figure, result: Mapping[str, Quantity], title: str) -> bool:
 
 
 def save_picture(path: Path, result: Mapping[str, Quantity], title: str) -> Path | None:
-    """Draw the images of a result to a PNG file; return its path, or None without images."""
+    """Draw a result to a PNG file; return its path, or None where there is nothing to draw."""
     from matplotlib.figure import Figure
 
     count = len(images(result))
-    if not count:
+    size = (0.4 + 3.2 * count, 3.2) if count else (0.4 + 4.6 * len(series(result)), 4.0)
+    if size[0] < 1:
         return None
-    figure = Figure(figsize=(0.4 + 3.2 * count, 3.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
     draw(figure, result, title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
