@@ -110,6 +110,7 @@ def test_a_background_is_found_and_the_object_is_better_for_it(kind, method):
     assert "background" not in without.result_
 
 
+@pytest.mark.heavy
 def test_where_there_is_no_background_little_is_found():
     view = scene(**DENSE, dose=1e5)
     found = solved(view, background=True)

@@ -248,6 +248,7 @@ def test_the_chunk_law_and_threads(method):
 
 
 @pytest.mark.parametrize(("method", "modes"), [("rpie", 1), ("rpie", 2), ("lsqml", 1)])
+@pytest.mark.heavy
 def test_positions_are_refined_within_bounds(method, modes):
     view = scene(**DENSE, dose=1e6)
     wrong = np.random.default_rng(0).normal(0, 0.5, view.positions_m.shape)

@@ -42,6 +42,7 @@ def test_unmeasured_pixels_round_a_small_detector():
 
 
 @pytest.mark.parametrize("split", [2, 3, 4])
+@pytest.mark.heavy
 def test_detector_pixels_are_split_for_probes_larger_than_their_box(split):
     """Frames of 128 (96) pixels counted by pixels of 2, 3 or 4: the probe fills the small box."""
     side = 96 if split == 3 else 128

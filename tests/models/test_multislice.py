@@ -89,6 +89,7 @@ def test_two_depths_are_told_apart(likelihood):
     assert "slice_thickness_m" not in thin.result_
 
 
+@pytest.mark.heavy
 def test_regularisation_keeps_slices_from_sharing_what_has_no_depth():
     batch, phases, positions = thick_scene()
     free = solved(batch, **TWO | {"slice_regularisation": 0, "iterations": 25})
@@ -99,6 +100,7 @@ def test_regularisation_keeps_slices_from_sharing_what_has_no_depth():
     )
 
 
+@pytest.mark.heavy
 def test_several_modes_threads_and_previews():
     batch, phases, positions = thick_scene(source_px=1.5)
     models = [
@@ -121,6 +123,7 @@ def test_several_modes_threads_and_previews():
     np.testing.assert_array_equal(models[1].obj_, models[2].obj_)
 
 
+@pytest.mark.heavy
 def test_positions_are_refined_in_thick_objects_too():
     batch, _, positions = thick_scene(moved_px=0.4)
     still = solved(batch, **TWO, iterations=20)

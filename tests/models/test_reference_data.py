@@ -110,7 +110,9 @@ def test_mos2_centre_of_mass_and_idpc(mos2):
     assert abs(found["ellipticity"].value - half.max() / half.min()) < 0.02
 
 
-@pytest.mark.parametrize("method", ["single_sideband", "rpie"])
+@pytest.mark.parametrize(
+    "method", ["single_sideband", pytest.param("rpie", marks=pytest.mark.heavy)]
+)
 def test_mos2_phase(mos2, method):
     experiment, frames, positions, truth = mos2
     result = fed(Ptychography(experiment, method), frames, positions).converge().result_
