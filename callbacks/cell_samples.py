@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..models.base import Quantity
+from ..models.base import Batch, Quantity
 
 UNITS = {"voltage_v": "V", "current_ma": "mA", "capacity_mah": "mAh"}
 COUNTS = ("cycle_count", "step_count")
@@ -98,6 +98,13 @@ class CellSamples:
             joined["flags"] = Quantity(flags, "", ("flag",))
         return joined
 
+    def since(self, first: int) -> Batch:
+        """Return the samples from one on: ``frames`` (n, 2) are V and mA."""
+        volt, current = (self._columns.get(k, [])[first:] for k in ("voltage_v", "current_ma"))
+        frames = np.column_stack([np.asarray(volt, float), np.asarray(current, float)])
+        index = np.arange(first, first + len(frames))
+        return Batch(frames, index, {"time_s": np.asarray(self._times[first:], float)})
+
     def _describe(self, doc: Mapping[str, Any]) -> None:
         keys = doc["data_keys"]
         for key, data_key in keys.items():
@@ -114,3 +121,32 @@ class CellSamples:
         self._times += np.atleast_1d(np.asarray(times, float)).tolist()
         for name, column in self._columns.items():
             column += [float(value) for value in data[f"{self.device}_{name}"]]
+
+
+class SampleSource:
+    """Documents in, a cell's samples out: for analyses of the cell itself.
+
+    It stands where `FrameSource` stands for analyses of frames.
+
+    Attributes
+    ----------
+    through : int
+        All samples below this were handed on.
+    """
+
+    def __init__(self) -> None:
+        self.rings: list[Any] = []
+        self.camera: str | None = None
+        self.through = 0
+        self._samples = CellSamples()
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> Iterator[Batch]:
+        """Take in one document and yield the samples that it brings."""
+        self._samples(name, doc)
+        if len(self._samples) > self.through:
+            batch = self._samples.since(self.through)
+            self.through = len(self._samples)
+            yield batch
+
+    def close(self) -> None:
+        """Do nothing: samples lie in the documents."""

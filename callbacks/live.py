@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..models.base import Batch, Converging, Event, Eventful, Model, Quantity
-from .cell_samples import CellSamples
+from .cell_samples import CellSamples, SampleSource
 from .frames import FrameSource, RingReader
 from .offload import OVERFLOW
 from .publish import Publisher
@@ -35,6 +35,8 @@ class LiveCallback:
         leaves no empty analysis behind.
     build : callable (Batch) -> Model
         Makes the model, once the first frames (and so their shape) are known.
+    source : FrameSource or SampleSource, optional
+        What batches are made of; frames where it is left out.
 
     Attributes
     ----------
@@ -49,9 +51,11 @@ class LiveCallback:
         start: Mapping[str, Any],
         publisher: Callable[[], Publisher],
         build: Callable[[Batch], Model],
+        *,
+        source: FrameSource | SampleSource | None = None,
     ) -> None:
         self.start = start
-        self.source = FrameSource(start)
+        self.source = FrameSource(start) if source is None else source
         self.cell = CellSamples()
         self.model: Model | None = None
         self.error: BaseException | None = None
@@ -135,8 +139,11 @@ class LiveCallback:
     def rehearse(self, batch: Batch) -> None:
         """Show frames to a model that is then forgotten: raises what it would raise.
 
-        It also compiles what the model needs for frames like these.
+        It also compiles what the model needs for frames like these. An analysis of a cell's
+        samples has nothing to do with frames.
         """
+        if isinstance(self.source, SampleSource):
+            return
         model = self._build(batch).partial_fit(batch)
         if isinstance(model, Converging):
             model.converge()

@@ -6,6 +6,7 @@ from event_model import compose_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flyback.callbacks.cell_history import cell_history
 from flyback.callbacks.cell_samples import CellSamples
 from flyback.models.base import Quantity
 
@@ -104,3 +105,30 @@ def test_a_result_of_frames_gets_what_the_cell_showed_and_says_where_it_showed_n
     assert (joined["voltage_v"].units, joined["voltage_v"].dims) == ("V", ("frame",))
     assert joined["flags"].value == ["x", "1 of 2 frames have no sample of the cell"]
     assert CellSamples().beside(result) == result
+
+
+class Kept:
+    """A publisher that keeps the final result."""
+
+    def due(self):
+        return False
+
+    def finish(self, final):
+        self.final = final
+
+
+def test_an_analysis_of_the_cell_needs_no_detector():
+    kept = Kept()
+    docs = documents([7, 11])
+    callback = cell_history(docs[0][1], lambda: kept, thickness_nm=100.0)
+    for name, doc in [*docs, ("stop", {"run_start": docs[0][1]["uid"]})]:
+        callback(name, doc)
+    assert callback.error is None
+    np.testing.assert_array_equal(kept.final["voltage_v"].value, VOLTAGE)
+    assert kept.final["charge_mah"].value[-1] == pytest.approx(-0.1 * (N - 1) * 0.5 / 3600)
+    assert kept.final["lithium_per_platinum"].value[-1] > 0
+
+
+def test_a_wrong_setting_is_said_before_the_run():
+    with pytest.raises(ValueError, match="thickness_nm"):
+        cell_history({"uid": "x"}, Kept, thickness_nm=-1.0)
