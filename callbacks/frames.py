@@ -34,8 +34,11 @@ class RingReader(Protocol):
 def block_length(start: Mapping[str, Any]) -> int:
     """Return how many scan points make a block: a tenth of a second of frames, at most 256.
 
-    It depends on the start document alone, so that live and replay cut alike.
+    It depends on the start document alone, so that live and replay cut alike. Frames that follow
+    a cell's clock (``every_s``) come one by one, however often that is.
     """
+    if start.get("every_s"):
+        return 1
     dwell_ms = start.get("dwell_ms")
     if not dwell_ms:
         return LARGEST_BLOCK

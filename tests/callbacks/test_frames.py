@@ -150,3 +150,7 @@ def test_only_the_frames_of_the_camera_that_is_named_are_handed_on(files):
     docs = fly_documents(files, FRAMES, POSITIONS)
     assert sum(len(b) for b in feed(FrameSource({}, camera="camera"), docs)) == N
     assert feed(FrameSource({}, camera="another"), docs) == []
+
+
+def test_frames_that_follow_a_cells_clock_come_one_by_one():
+    assert block_length({"every_s": 30.0, "dwell_ms": 1.0}) == 1
