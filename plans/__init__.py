@@ -1,10 +1,13 @@
 """Plans: generators of messages that a RunEngine carries out."""
 
 from .adaptive import follow
+from .operando import cycle, gitt, hold, ocv, operando
 from .preprocessors import (
     DoseExceededError,
     beam_blanked_finally,
     beam_blanked_finally_wrapper,
+    cell_open_finally,
+    cell_open_finally_wrapper,
     column_into_start,
     column_into_start_wrapper,
     dose_budget,
@@ -26,14 +29,21 @@ __all__ = [
     "TuningError",
     "beam_blanked_finally",
     "beam_blanked_finally_wrapper",
+    "cell_open_finally",
+    "cell_open_finally_wrapper",
     "column_into_start",
     "column_into_start_wrapper",
+    "cycle",
     "dose_budget",
     "dose_budget_wrapper",
     "follow",
     "found_into_start",
     "found_into_start_wrapper",
+    "gitt",
+    "hold",
     "multipass",
+    "ocv",
+    "operando",
     "points",
     "random",
     "raster",

@@ -1,4 +1,4 @@
-"""What every plan should have: a blanked beam at its end, a dose budget, the column's state."""
+"""What plans should have: beam blanked and cell open at their end, dose budget, column's state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.protocols import Movable
 from bluesky.utils import Msg, MsgGenerator, make_decorator
+
+from ..devices.cell_guard import CellGuard
 
 
 class DoseExceededError(ValueError):
@@ -34,6 +36,29 @@ def beam_blanked_finally_wrapper(plan: MsgGenerator[Any], blanker: Movable) -> M
         yield from bps.mv(blanker, "closed")
 
     return (yield from bpp.finalize_wrapper(guarded(), blank))
+
+
+def cell_open_finally_wrapper(plan: MsgGenerator[Any], potentiostat: Any) -> MsgGenerator[Any]:
+    """Leave the cell at open circuit however the plan ends.
+
+    A guard is staged at the beginning, so that the RunEngine unstages it, and thereby opens the
+    circuit, even where a plan gets no chance to clean up (`RE.halt`).
+
+    Parameters
+    ----------
+    plan : generator of Msg
+    potentiostat : Potentiostat
+    """
+    guard: Any = CellGuard(potentiostat)
+
+    def guarded() -> MsgGenerator[Any]:
+        yield from bps.stage(guard)
+        return (yield from plan)
+
+    def open_circuit() -> MsgGenerator[None]:
+        yield from bps.unstage(guard)
+
+    return (yield from bpp.finalize_wrapper(guarded(), open_circuit))
 
 
 def dose_budget_wrapper(plan: MsgGenerator[Any], budget_e_per_a2: float) -> MsgGenerator[Any]:
@@ -96,5 +121,6 @@ def column_into_start_wrapper(plan: MsgGenerator[Any], column: Any) -> MsgGenera
 
 
 beam_blanked_finally = make_decorator(beam_blanked_finally_wrapper)
+cell_open_finally = make_decorator(cell_open_finally_wrapper)
 dose_budget = make_decorator(dose_budget_wrapper)
 column_into_start = make_decorator(column_into_start_wrapper)

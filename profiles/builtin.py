@@ -8,4 +8,5 @@ _HERE = Path(__file__).parent
 
 SIM_MICROSCOPE = _HERE / "sim_microscope.toml"
 SIM_DOMAINS = _HERE / "sim_domains.toml"
+SIM_BEAMLINE = _HERE / "sim_beamline.toml"
 RECORDED = _HERE / "recorded.toml"

@@ -1,0 +1,325 @@
+"""Operando runs: the cell's protocol owns time, and the detectors follow.
+
+The protocol is a flyer: the potentiostat carries it out by its own clock and its samples come as
+a stream of its name. At every `every_s` of that clock the detectors are exposed and the cell is
+read with them, as events of the stream ``primary``. However a run ends, the circuit is open.
+
+The annotations here are objects, as in `scanning`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.protocols import Flyable, Readable
+from bluesky.utils import MsgGenerator, short_uid
+
+from ..models.electrochemistry import current_ma
+from ..models.protocol import Protocol, protocol_from
+from ..models.steps import Limits
+from ..models.techniques import CA, GCPL, GITT, OCV
+from .preprocessors import cell_open_finally_wrapper
+
+_FLUSH_PERIOD_S = 0.1
+MOST_OF_CAPACITY = 1.5
+"""A half cycle of `cycle` ends at the latest after so many times the capacity."""
+
+
+def operando(
+    potentiostat: Flyable,
+    protocol: Any,
+    detectors: Sequence[Readable] = (),
+    *,
+    every_s: float = 30.0,
+    suspenders: Optional[list] = None,  # noqa: UP045  the queue server knows this spelling
+    md: Optional[dict] = None,  # noqa: UP045
+) -> MsgGenerator[str]:
+    """Carry out a protocol, with the detectors exposed by the cell's clock.
+
+    Parameters
+    ----------
+    potentiostat : Potentiostat
+    protocol : Protocol, Technique, mapping or list of them
+        As of `models.protocol.protocol_from`, such as
+        ``[{"technique": "OCV", "duration_s": 600}]``.
+    detectors : sequence of detectors
+        Anything that can be triggered and read.
+    every_s : float, s
+        Of the potentiostat's clock. An exposure that takes longer skips those that it misses.
+    suspenders : list of bluesky suspenders, optional
+        Such as for a lost beam or a dose that is spent: while one of them trips, no detector is
+        exposed and the cell does what its `on_pause` says. Nothing is played again afterwards.
+    md : dict, optional
+        Added to the start document.
+
+    Returns
+    -------
+    uid : str
+
+    Raises
+    ------
+    ProtocolError
+        Before anything happens: a protocol without an end, or beyond the limits of the device,
+        the profile or the plan.
+    """
+    return (
+        yield from _operando("operando", potentiostat, protocol, detectors, every_s, suspenders, md)
+    )
+
+
+def cycle(
+    potentiostat: Flyable,
+    detectors: Sequence[Readable] = (),
+    *,
+    c_rate: float = 0.5,
+    capacity_mah: float,
+    lower_v: float,
+    upper_v: float,
+    cycles: int = 1,
+    rest_s: float = 0.0,
+    hold_s: Optional[float] = None,  # noqa: UP045
+    hold_c_rate: Optional[float] = None,  # noqa: UP045
+    every_s: float = 30.0,
+    sample_s: float = 1.0,
+    suspenders: Optional[list] = None,  # noqa: UP045
+    md: Optional[dict] = None,  # noqa: UP045
+) -> MsgGenerator[str]:
+    """Cycle at constant current between two voltages, lithiating first (GCPL, or CCCV).
+
+    Parameters
+    ----------
+    potentiostat, detectors, every_s, suspenders, md
+        As of `operando`.
+    c_rate : float, 1/h
+    capacity_mah : float, mAh
+        To which the C-rate refers. A half cycle that never reaches its voltage ends after 1.5
+        times this charge.
+    lower_v, upper_v : float, V
+    cycles : int
+    rest_s : float, s
+        At open circuit after each half cycle.
+    hold_s, hold_c_rate : float, s and 1/h, optional
+        Hold the voltage at each turn, for so long at most, until the current has fallen so far.
+    sample_s : float, s
+        The cell is sampled so often.
+
+    Returns
+    -------
+    uid : str
+    """
+    gcpl = GCPL(
+        current_ma=current_ma(c_rate, capacity_mah),
+        lower_v=lower_v,
+        upper_v=upper_v,
+        capacity_mah=MOST_OF_CAPACITY * capacity_mah,
+        cycles=cycles,
+        hold_s=hold_s,
+        hold_ma=None if hold_c_rate is None else current_ma(hold_c_rate, capacity_mah),
+        rest_s=rest_s,
+    )
+    protocol = Protocol([gcpl], Limits(lower_v=lower_v, upper_v=upper_v), sample_s)
+    start = {"c_rate": c_rate, "capacity_mah": capacity_mah, **(md or {})}
+    return (
+        yield from _operando("cycle", potentiostat, protocol, detectors, every_s, suspenders, start)
+    )
+
+
+def hold(
+    potentiostat: Flyable,
+    detectors: Sequence[Readable] = (),
+    *,
+    voltage_v: float,
+    duration_s: float,
+    until_ma: Optional[float] = None,  # noqa: UP045
+    every_s: float = 30.0,
+    sample_s: float = 1.0,
+    suspenders: Optional[list] = None,  # noqa: UP045
+    md: Optional[dict] = None,  # noqa: UP045
+) -> MsgGenerator[str]:
+    """Hold a voltage (CA).
+
+    Parameters
+    ----------
+    voltage_v : float, V
+    duration_s : float, s
+    until_ma : float, mA, optional
+        Ends earlier once the current is so small. The others are as of `cycle`.
+
+    Returns
+    -------
+    uid : str
+    """
+    protocol = Protocol([CA(voltage_v, duration_s, until_ma)], sample_s=sample_s)
+    return (
+        yield from _operando("hold", potentiostat, protocol, detectors, every_s, suspenders, md)
+    )
+
+
+def ocv(
+    potentiostat: Flyable,
+    detectors: Sequence[Readable] = (),
+    *,
+    duration_s: float,
+    every_s: float = 30.0,
+    sample_s: float = 1.0,
+    suspenders: Optional[list] = None,  # noqa: UP045
+    md: Optional[dict] = None,  # noqa: UP045
+) -> MsgGenerator[str]:
+    """Watch the cell at open circuit (OCV).
+
+    Parameters
+    ----------
+    duration_s : float, s
+        The others are as of `cycle`.
+
+    Returns
+    -------
+    uid : str
+    """
+    protocol = Protocol([OCV(duration_s)], sample_s=sample_s)
+    return (yield from _operando("ocv", potentiostat, protocol, detectors, every_s, suspenders, md))
+
+
+def gitt(
+    potentiostat: Flyable,
+    detectors: Sequence[Readable] = (),
+    *,
+    c_rate: float = -0.1,
+    capacity_mah: float,
+    pulse_s: float,
+    rest_s: float,
+    pulses: int,
+    lower_v: float,
+    upper_v: float,
+    every_s: float = 30.0,
+    sample_s: float = 1.0,
+    suspenders: Optional[list] = None,  # noqa: UP045
+    md: Optional[dict] = None,  # noqa: UP045
+) -> MsgGenerator[str]:
+    """Pulse the current and let the cell rest, again and again (GITT).
+
+    Parameters
+    ----------
+    c_rate : float, 1/h
+        Negative lithiates.
+    capacity_mah : float, mAh
+        To which the C-rate refers.
+    pulse_s, rest_s : float, s
+    pulses : int
+    lower_v, upper_v : float, V
+        A pulse that reaches one of them is the last. The others are as of `cycle`.
+
+    Returns
+    -------
+    uid : str
+    """
+    technique = GITT(
+        current_ma(c_rate, capacity_mah), pulse_s, rest_s, pulses, lower_v=lower_v, upper_v=upper_v
+    )
+    protocol = Protocol([technique], Limits(lower_v=lower_v, upper_v=upper_v), sample_s)
+    start = {"c_rate": c_rate, "capacity_mah": capacity_mah, **(md or {})}
+    return (
+        yield from _operando("gitt", potentiostat, protocol, detectors, every_s, suspenders, start)
+    )
+
+
+def _operando(
+    plan_name: str,
+    potentiostat: Any,
+    protocol: Any,
+    detectors: Any,
+    every_s: float,
+    suspenders: Optional[list],  # noqa: UP045
+    md: Optional[dict],  # noqa: UP045
+) -> MsgGenerator[str]:
+    listed = list(detectors) if isinstance(detectors, (list, tuple)) else [detectors]
+    asked = protocol_from(protocol)
+    if not (isinstance(every_s, (int, float)) and 0 < every_s < math.inf):
+        raise ValueError(f"every_s must be a positive number of seconds, not {every_s!r}.")
+    for device in listed:
+        if not isinstance(device, Readable):
+            raise TypeError(f"a detector must be a device that can be read, not {device!r}.")
+    name = potentiostat.name
+    start = {
+        "plan_name": plan_name,
+        "detectors": [device.name for device in listed],
+        "potentiostat": name,
+        "protocol": asked.to_dict(),
+        "every_s": every_s,
+        "plan_args": {
+            "potentiostat": repr(potentiostat),
+            "detectors": [repr(device) for device in listed],
+            "every_s": every_s,
+        },
+        "hints": {"dimensions": [[[f"{name}_device_time_s"], "primary"]]},
+        **(md or {}),
+    }
+
+    @bpp.stage_decorator([*listed, potentiostat])
+    @bpp.run_decorator(md=start)
+    def inner() -> MsgGenerator[None]:
+        yield from bps.prepare(potentiostat, asked, wait=True)
+        yield from fly_protocol(potentiostat, listed, every_s=every_s)
+
+    plan: Any = cell_open_finally_wrapper(inner(), potentiostat)
+    if suspenders:
+        plan = bpp.suspend_wrapper(plan, suspenders)
+    return (yield from plan)
+
+
+def fly_protocol(
+    potentiostat: Any,
+    detectors: Sequence[Any],
+    *,
+    every_s: float,
+    flush_period_s: float = _FLUSH_PERIOD_S,
+) -> MsgGenerator[None]:
+    """Carry out the prepared protocol once, inside an open run, with staged devices.
+
+    Parameters
+    ----------
+    potentiostat : Potentiostat
+    detectors : sequence of detectors
+    every_s : float, s
+        Of the potentiostat's clock.
+    flush_period_s : float, s
+        Documents are made so often.
+    """
+    yield from bps.declare_stream(potentiostat, name=potentiostat.name, collect=True)
+
+    def flush() -> MsgGenerator[None]:
+        yield from bps.collect(potentiostat, name=potentiostat.name, return_payload=False)
+        while potentiostat.pauses.next():
+            yield from bps.create("pauses")
+            yield from bps.read(potentiostat.pauses)
+            yield from bps.save()
+
+    def go() -> MsgGenerator[None]:
+        yield from bps.kickoff(potentiostat, wait=True)
+        group = short_uid("protocol")
+        status: Any = yield from bps.complete(potentiostat, group=group, wait=False)
+        due_s = potentiostat.device_now_s()
+        while not status.done:
+            yield from flush()
+            late_s = potentiostat.device_now_s() - due_s
+            if detectors and late_s >= 0:
+                yield from bps.trigger_and_read([*detectors, potentiostat], name="primary")
+                due_s += every_s * (math.floor(late_s / every_s) + 1)
+                continue
+            until_due_s = -late_s / potentiostat.clock_speed.get() if detectors else math.inf
+            patience_s = min(flush_period_s, max(until_due_s, 1e-3))
+            waited = yield from bps.wait(group=group, timeout=patience_s, error_on_timeout=False)
+            if waited and not status.done:
+                # a pause makes the RunEngine forget the group, but not the status
+                yield from bps.sleep(patience_s)
+        if status.exception() is not None:
+            raise status.exception()
+
+    def tidy() -> MsgGenerator[None]:
+        yield from bps.stop(potentiostat)
+        # what came after the last look belongs to the run
+        yield from flush()
+
+    yield from bpp.rewindable_wrapper(bpp.finalize_wrapper(go(), tidy), False)
