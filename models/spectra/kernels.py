@@ -98,7 +98,7 @@ def _unconstrained(inverse, right, free, x, inside):
 
 @njit(nogil=True, cache=True)
 def _collect(inside, before, passive):
-    """List the columns inside and remember them; return how many, or -1 where they are as before."""
+    """List the columns inside and remember them; return how many, -1 where they are as before."""
     same, m = True, 0
     for i in range(len(inside)):
         if inside[i] != before[i]:

@@ -136,7 +136,11 @@ class LinearFit:
     def _products(self, frames: np.ndarray, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
         scalar = np.empty((len(frames), self.columns.shape[1]))
         square = np.empty(len(frames))
-        project(np.ascontiguousarray(frames), first, self.weights, *self._pieces, scalar, square)
+        column, start, stop, offset, values = self._pieces
+        project(
+            np.ascontiguousarray(frames), first, self.weights, column, start, stop, offset, values,
+            scalar, square,
+        )  # fmt: skip
         return scalar, square
 
     def _solve(self, scalar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
