@@ -8,22 +8,21 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..base import Batch, Quantity
+from ..base import Quantity
 from ..experiment import Experiment, MissingMetadata
-from ..scan_image import place
 from .calibration import find
 from .detector_fit import DetectorFit, Scatter
-from .held_spectra import HeldSpectra
 from .lines import Family, parse, visible
 from .mass_balance import mass_balance
 from .response import Response
+from .spectra_model import SpectraModel, geometry
 
 _LOWEST_KEV = 0.8
 _LEAST_TO_FIND = 3000.0
 _DEFAULT_RANGE_KEV = (_LOWEST_KEV, 25.0)
 
 
-class Fluorescence:
+class Fluorescence(SpectraModel):
     """Fit each spectrum by the lines of elements, never negative, with one scale a detector.
 
     While frames arrive the scale comes from the spectra so far (made anew each time their counts
@@ -82,7 +81,7 @@ class Fluorescence:
         mass_first: int = 1,
         mass_ug_cm2: float | None = None,
     ) -> None:
-        self.experiment = experiment
+        super().__init__(experiment)
         self.excitation_kev = experiment.energy_kev
         self._axis = None if energy_kev_axis is None else np.asarray(energy_kev_axis, float)
         self._offset, self._slope = offset_kev, slope_kev
@@ -115,59 +114,18 @@ class Fluorescence:
         self._mass_first, self._mass_known = mass_first, mass_ug_cm2
         for name in self._also:
             parse(name)
-        self._held = HeldSpectra()
         self._fits: list[DetectorFit] = []
         self._guess = start
-        self._made_at = 0.0
-        self._areas: list[dict[str, np.ndarray]] = []
-        self._final = False
-
-    def partial_fit(self, batch: Batch) -> Self:
-        """Take in the next spectra.
-
-        Parameters
-        ----------
-        batch : Batch
-            Frames (n, channels) or (n, detectors, channels).
-
-        Raises
-        ------
-        ValueError
-            When frames are no spectra, or no element has lines on their axis.
-        """
-        if len(batch) == 0:
-            return self
-        position = f"positions_{self.experiment.units}"
-        spectra = self._held.add(batch, (position, "time_s"))
-        counts = float(self._held.total.sum())
-        if not self._fits or counts >= 2 * self._made_at:
-            self._fits = self._made()
-            self._made_at = counts
-        self._areas.append(self._fitted(spectra))
-        self._final = False
-        return self
 
     def merge(self, other: Self) -> Self:
         """Take in what `other` has learnt from other spectra."""
-        self._held.merge(other._held)
-        self._areas += other._areas
+        super().merge(other)
         self._fits = self._fits or other._fits
         if self._guess.slope_kev <= 0:
             self._guess = other._guess
-        self._final = False
         return self
 
-    def converge(self) -> Self:
-        """Refine the scales on the sum of all spectra and fit each spectrum with them.
-
-        Raises
-        ------
-        ValueError
-            When no energy scale was stated and none can be found.
-        """
-        if self._held.shape is None:
-            return self
-        self._fits = self._made()
+    def _look(self) -> None:
         enough = float(self._held.total.sum()) >= _LEAST_TO_FIND
         if enough and not any(fit.refined.response.slope_kev > 0 for fit in self._fits):
             raise ValueError(
@@ -175,9 +133,6 @@ class Fluorescence:
                 f"{', '.join(self.elements)}; give it with "
                 "--set fluorescence.energy_slope_kev=0.01 (and energy_offset_kev)"
             )
-        self._areas = [self._fitted(block) for block in self._held.blocks()]
-        self._final = True
-        return self
 
     @property
     def result_(self) -> dict[str, Quantity]:
@@ -193,17 +148,9 @@ class Fluorescence:
             ``energy_shift_ev``, ``fwhm_ev`` at Mn Ka (detector), ``unexplained`` peaks, ``flags``;
             ``area_image`` (element, y, x) where there is a scan; ``mass_...`` where asked for.
         """
-        if not self._areas or self._held.shape is None:
+        if not self._fitted_rows:
             return {}
-        rows = self._held.rows()
-        order = np.argsort(rows["index"], kind="stable")
-        rows = {name: values[order] for name, values in rows.items()}
-        found = {
-            name: np.concatenate([each[name] for each in self._areas])[order]
-            for name in ("area", "variance", "chi2")
-        }
-        for values in found.values():
-            values[rows["broken"]] = np.nan
+        rows, found = self._ordered()
         k = len(self.elements)
         area, sigma = found["area"][:, :k], np.sqrt(found["variance"][:, :k])
         result = {
@@ -277,12 +224,12 @@ class Fluorescence:
             raise ValueError("the energy axis must ascend")
         return replace(self._start, offset_kev=float(offset), slope_kev=float(slope))
 
-    def _made(self) -> list[DetectorFit]:
+    def _make(self) -> None:
         asked, others = self._families()
         stated = [self._stated(detector) for detector in range(len(self._held.total))]
         if stated[0].slope_kev <= 0:
             stated = [self._found(asked, others)] * len(stated)
-        return [
+        self._fits = [
             DetectorFit(
                 total,
                 len(self._held),
@@ -306,7 +253,7 @@ class Fluorescence:
                 self._guess = best or self._start
         return self._guess
 
-    def _fitted(self, spectra: np.ndarray) -> dict[str, np.ndarray]:
+    def _fit(self, spectra: np.ndarray) -> dict[str, np.ndarray]:
         """Return areas, variances and chi2 of spectra, summed over detectors."""
         names = [each.name for each in self._everything()]
         area, variance = np.zeros((2, len(spectra), len(names)))
@@ -355,30 +302,20 @@ class Fluorescence:
         }
 
     def _flags(self, rows: dict[str, np.ndarray]) -> list[str]:
-        flags = []
-        if rows["broken"].any():
-            flags.append(
-                f"{int(rows['broken'].sum())} of {len(rows['broken'])} spectra hold values that "
-                "are NaN or infinite and were left out"
-            )
-        if self._held.negative:
-            flags.append("some channels are negative: variances assume counted photons")
+        flags = self._broken(rows)
         for detector, fit in enumerate(self._fits):
             if fit.refined.why_not:
                 flags.append(f"detector {detector}: {fit.refined.why_not}; the scale is as stated")
         return flags
 
     def _images(self, rows: dict[str, np.ndarray], area: np.ndarray) -> dict[str, Quantity]:
-        n = len(rows["index"])
-        positions = rows.get(f"positions_{self.experiment.units}")
-        image = place(self.experiment, rows["index"], positions) if n > 1 else None
-        if image is None or min(image.shape) < 2:
+        image = self._place(rows)
+        if image is None:
             return {}
         maps = np.stack([image(values) for values in area.T])
         return {
             "area_image": Quantity(maps, "counts", ("element", "y", "x")),
-            f"image_pixel_{image.units}": Quantity(image.pixel, image.units, ("yx",)),
-            f"image_origin_{image.units}": Quantity(image.origin, image.units, ("yx",)),
+            **geometry(image),
         }
 
 
