@@ -9,7 +9,7 @@ import numpy as np
 
 from ..models.base import Batch, Quantity
 
-UNITS = {"voltage_v": "V", "current_ma": "mA", "capacity_mah": "mAh"}
+UNITS = {"voltage_v": "V", "current_ma": "mA", "capacity_mah": "mAh", "device_time_s": "s"}
 COUNTS = ("cycle_count", "step_count")
 LONGEST_GAP = 5.0
 """A frame lies in a gap of the log where its samples are so many usual intervals apart."""
@@ -19,7 +19,8 @@ class CellSamples:
     """Collect a cell's samples from a run's documents.
 
     They are the events of the stream whose data keys end in ``_voltage_v`` and ``_current_ma``;
-    ``_capacity_mah``, ``_cycle_count`` and ``_step_count`` are taken too where they are there.
+    ``_capacity_mah``, ``_device_time_s``, ``_cycle_count`` and ``_step_count`` are taken too where
+    they are there.
 
     Attributes
     ----------
@@ -99,11 +100,18 @@ class CellSamples:
         return joined
 
     def since(self, first: int) -> Batch:
-        """Return the samples from one on: ``frames`` (n, 2) are V and mA."""
+        """Return the samples from one on: ``frames`` (n, 2) are V and mA.
+
+        Beside them ``time_s`` since the epoch, and ``device_time_s`` by the cell's own clock where
+        it has one: a simulated cell may run faster than the clock on the wall.
+        """
         volt, current = (self._columns.get(k, [])[first:] for k in ("voltage_v", "current_ma"))
         frames = np.column_stack([np.asarray(volt, float), np.asarray(current, float)])
         index = np.arange(first, first + len(frames))
-        return Batch(frames, index, {"time_s": np.asarray(self._times[first:], float)})
+        times = {"time_s": np.asarray(self._times[first:], float)}
+        if "device_time_s" in self._columns:
+            times["device_time_s"] = np.asarray(self._columns["device_time_s"][first:], float)
+        return Batch(frames, index, times)
 
     def _describe(self, doc: Mapping[str, Any]) -> None:
         keys = doc["data_keys"]

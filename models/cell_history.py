@@ -81,23 +81,28 @@ class CellHistory:
         self._charge_mah = 0.0
 
     def partial_fit(self, batch: Batch) -> Self:
-        """Take in the next samples: ``frames`` (n, 2) V and mA, ``time_s`` beside them."""
+        """Take in the next samples: ``frames`` (n, 2) V and mA, ``time_s`` beside them.
+
+        Charge is counted by ``device_time_s``, the cell's own clock, where that is there.
+        """
         time_s = np.asarray(batch.coordinates["time_s"], float)
-        rows = np.column_stack([time_s, np.asarray(batch.frames, float)])
+        clock_s = np.asarray(batch.coordinates.get("device_time_s", time_s), float)
+        rows = np.column_stack([clock_s, np.asarray(batch.frames, float), time_s])
         self._rows.append(rows)
-        for index, (time, volt, current) in zip(batch.scan_index, rows.tolist(), strict=True):
-            self._sample(int(index), time, volt, current)
+        for index, (clock, volt, current, _) in zip(batch.scan_index, rows.tolist(), strict=True):
+            self._sample(int(index), clock, volt, current)
         return self
 
     @property
     def result_(self) -> dict[str, Quantity]:
         """History by sample, dQ/dV by half cycle."""
-        rows = np.concatenate(self._rows) if self._rows else np.empty((0, 3))
-        time_s, voltage_v, current_ma = rows.T
+        rows = np.concatenate(self._rows) if self._rows else np.empty((0, 4))
+        clock_s, voltage_v, current_ma, time_s = rows.T
         # clocks that step back are no reason to lose the rest
-        charge = passed_charge_mah(np.maximum.accumulate(time_s), np.nan_to_num(current_ma))
+        charge = passed_charge_mah(np.maximum.accumulate(clock_s), np.nan_to_num(current_ma))
         result = {
             "time_s": Quantity(time_s, "s", ("sample",)),
+            "clock_s": Quantity(clock_s, "s", ("sample",)),
             "voltage_v": Quantity(voltage_v, "V", ("sample",)),
             "current_ma": Quantity(current_ma, "mA", ("sample",)),
             "charge_mah": Quantity(charge, "mAh", ("sample",)),

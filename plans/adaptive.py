@@ -14,14 +14,14 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import numpy as np
 from bluesky.protocols import Flyable, Readable
-from bluesky.utils import MsgGenerator, RunEngineControlException
+from bluesky.utils import MsgGenerator
 
 from ..devices.rounds import Rounds
 from ..models.trajectories import Points, Raster
 from ..models.trajectory import Trajectory
 from .preprocessors import beam_blanked_finally_wrapper
 from .scanning import checked, electrons_per_point
-from .stubs import fly
+from .stubs import fly, in_run
 
 Suggest = Callable[..., tuple[Any, float]]
 _LISTEN_S, _PAUSE_S = 0.2, 0.01
@@ -170,27 +170,13 @@ def follow(
 
     @bpp.stage_decorator([*listed, scan_coils])
     def inner() -> MsgGenerator[str]:
-        # as run_decorator, but the rounds must know the run's uid
-        uid = yield from bps.open_run(start)
-        rounds_of_it = bpp.finalize_wrapper(go(uid), stop_asking)
-        yield from bpp.contingency_wrapper(
-            rounds_of_it, except_plan=_closed_as_failed, else_plan=bps.close_run
-        )
-        return uid
+        return (yield from in_run(start, lambda uid: bpp.finalize_wrapper(go(uid), stop_asking)))
 
     plan: Any = inner()
     blanker = getattr(scan_coils, "blanker", None)
     if blanker is not None:
         plan = beam_blanked_finally_wrapper(plan, blanker)
     return (yield from plan)
-
-
-def _closed_as_failed(error: BaseException) -> MsgGenerator[None]:
-    if isinstance(error, RunEngineControlException):
-        status = getattr(error, "exit_status", "abort")
-        yield from bps.close_run(exit_status=status)
-    else:
-        yield from bps.close_run(exit_status="fail", reason=str(error))
 
 
 def _ask(

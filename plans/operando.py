@@ -7,8 +7,9 @@ read with them, as events of the stream ``primary``. However a run ends, the cir
 The annotations here are objects, as in `scanning`.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import bluesky.plan_stubs as bps
@@ -21,6 +22,8 @@ from ..models.protocol import Protocol, protocol_from
 from ..models.steps import Limits
 from ..models.techniques import CA, GCPL, GITT, OCV
 from .preprocessors import cell_open_finally_wrapper
+from .reactions import Cadence, Reactions
+from .stubs import in_run
 
 _FLUSH_PERIOD_S = 0.1
 MOST_OF_CAPACITY = 1.5
@@ -34,6 +37,7 @@ def operando(
     *,
     every_s: float = 30.0,
     suspenders: Optional[list] = None,  # noqa: UP045  the queue server knows this spelling
+    rules: Optional[Any] = None,  # noqa: UP045
     md: Optional[dict] = None,  # noqa: UP045
 ) -> MsgGenerator[str]:
     """Carry out a protocol, with the detectors exposed by the cell's clock.
@@ -51,6 +55,9 @@ def operando(
     suspenders : list of bluesky suspenders, optional
         Such as for a lost beam or a dose that is spent: while one of them trips, no detector is
         exposed and the cell does what its `on_pause` says. Nothing is played again afterwards.
+    rules : object, optional
+        What to do when an analysis sees something happen (``docs/rules.md``). A session gives
+        those of its profile.
     md : dict, optional
         Added to the start document.
 
@@ -65,7 +72,9 @@ def operando(
         the profile or the plan.
     """
     return (
-        yield from _operando("operando", potentiostat, protocol, detectors, every_s, suspenders, md)
+        yield from _operando(
+            "operando", potentiostat, protocol, detectors, every_s, suspenders, rules, md
+        )
     )
 
 
@@ -84,13 +93,14 @@ def cycle(
     every_s: float = 30.0,
     sample_s: float = 1.0,
     suspenders: Optional[list] = None,  # noqa: UP045
+    rules: Optional[Any] = None,  # noqa: UP045
     md: Optional[dict] = None,  # noqa: UP045
 ) -> MsgGenerator[str]:
     """Cycle at constant current between two voltages, lithiating first (GCPL, or CCCV).
 
     Parameters
     ----------
-    potentiostat, detectors, every_s, suspenders, md
+    potentiostat, detectors, every_s, suspenders, rules, md
         As of `operando`.
     c_rate : float, 1/h
     capacity_mah : float, mAh
@@ -122,7 +132,9 @@ def cycle(
     protocol = Protocol([gcpl], Limits(lower_v=lower_v, upper_v=upper_v), sample_s)
     start = {"c_rate": c_rate, "capacity_mah": capacity_mah, **(md or {})}
     return (
-        yield from _operando("cycle", potentiostat, protocol, detectors, every_s, suspenders, start)
+        yield from _operando(
+            "cycle", potentiostat, protocol, detectors, every_s, suspenders, rules, start
+        )
     )
 
 
@@ -136,6 +148,7 @@ def hold(
     every_s: float = 30.0,
     sample_s: float = 1.0,
     suspenders: Optional[list] = None,  # noqa: UP045
+    rules: Optional[Any] = None,  # noqa: UP045
     md: Optional[dict] = None,  # noqa: UP045
 ) -> MsgGenerator[str]:
     """Hold a voltage (CA).
@@ -153,7 +166,9 @@ def hold(
     """
     protocol = Protocol([CA(voltage_v, duration_s, until_ma)], sample_s=sample_s)
     return (
-        yield from _operando("hold", potentiostat, protocol, detectors, every_s, suspenders, md)
+        yield from _operando(
+            "hold", potentiostat, protocol, detectors, every_s, suspenders, rules, md
+        )
     )
 
 
@@ -165,6 +180,7 @@ def ocv(
     every_s: float = 30.0,
     sample_s: float = 1.0,
     suspenders: Optional[list] = None,  # noqa: UP045
+    rules: Optional[Any] = None,  # noqa: UP045
     md: Optional[dict] = None,  # noqa: UP045
 ) -> MsgGenerator[str]:
     """Watch the cell at open circuit (OCV).
@@ -179,7 +195,11 @@ def ocv(
     uid : str
     """
     protocol = Protocol([OCV(duration_s)], sample_s=sample_s)
-    return (yield from _operando("ocv", potentiostat, protocol, detectors, every_s, suspenders, md))
+    return (
+        yield from _operando(
+            "ocv", potentiostat, protocol, detectors, every_s, suspenders, rules, md
+        )
+    )
 
 
 def gitt(
@@ -196,6 +216,7 @@ def gitt(
     every_s: float = 30.0,
     sample_s: float = 1.0,
     suspenders: Optional[list] = None,  # noqa: UP045
+    rules: Optional[Any] = None,  # noqa: UP045
     md: Optional[dict] = None,  # noqa: UP045
 ) -> MsgGenerator[str]:
     """Pulse the current and let the cell rest, again and again (GITT).
@@ -221,7 +242,9 @@ def gitt(
     protocol = Protocol([technique], Limits(lower_v=lower_v, upper_v=upper_v), sample_s)
     start = {"c_rate": c_rate, "capacity_mah": capacity_mah, **(md or {})}
     return (
-        yield from _operando("gitt", potentiostat, protocol, detectors, every_s, suspenders, start)
+        yield from _operando(
+            "gitt", potentiostat, protocol, detectors, every_s, suspenders, rules, start
+        )
     )
 
 
@@ -232,6 +255,7 @@ def _operando(
     detectors: Any,
     every_s: float,
     suspenders: Optional[list],  # noqa: UP045
+    rules: Any,
     md: Optional[dict],  # noqa: UP045
 ) -> MsgGenerator[str]:
     listed = list(detectors) if isinstance(detectors, (list, tuple)) else [detectors]
@@ -257,11 +281,17 @@ def _operando(
         **(md or {}),
     }
 
-    @bpp.stage_decorator([*listed, potentiostat])
-    @bpp.run_decorator(md=start)
-    def inner() -> MsgGenerator[None]:
+    cadence = Cadence(every_s)
+    reactions = Reactions(rules, potentiostat, listed, cadence)
+
+    def go(uid: str) -> MsgGenerator[None]:
         yield from bps.prepare(potentiostat, asked, wait=True)
-        yield from fly_protocol(potentiostat, listed, every_s=every_s)
+        react = functools.partial(reactions.react, uid)
+        yield from fly_protocol(potentiostat, listed, cadence=cadence, react=react)
+
+    @bpp.stage_decorator([*listed, potentiostat])
+    def inner() -> MsgGenerator[str]:
+        return (yield from in_run(start, go))
 
     plan: Any = cell_open_finally_wrapper(inner(), potentiostat)
     if suspenders:
@@ -273,7 +303,8 @@ def fly_protocol(
     potentiostat: Any,
     detectors: Sequence[Any],
     *,
-    every_s: float,
+    cadence: Cadence,
+    react: Callable[[], MsgGenerator[bool]],
     flush_period_s: float = _FLUSH_PERIOD_S,
 ) -> MsgGenerator[None]:
     """Carry out the prepared protocol once, inside an open run, with staged devices.
@@ -282,8 +313,10 @@ def fly_protocol(
     ----------
     potentiostat : Potentiostat
     detectors : sequence of detectors
-    every_s : float, s
-        Of the potentiostat's clock.
+    cadence : Cadence
+        How often they are exposed.
+    react : callable () -> generator of Msg
+        Called between exposures; says whether it did anything.
     flush_period_s : float, s
         Documents are made so often.
     """
@@ -303,7 +336,12 @@ def fly_protocol(
         due_s = potentiostat.device_now_s()
         while not status.done:
             yield from flush()
-            late_s = potentiostat.device_now_s() - due_s
+            reacted = yield from react()
+            now_s = potentiostat.device_now_s()
+            every_s = cadence.at(now_s)
+            if reacted:
+                due_s = min(due_s, now_s + every_s)
+            late_s = now_s - due_s
             if detectors and late_s >= 0:
                 yield from bps.trigger_and_read([*detectors, potentiostat], name="primary")
                 due_s += every_s * (math.floor(late_s / every_s) + 1)

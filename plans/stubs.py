@@ -1,15 +1,45 @@
-"""Pieces of plans: the fly scan of a camera along a path of the beam."""
+"""Pieces of plans: a run that knows its uid, the fly scan of a camera along a path of the beam."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.utils import MsgGenerator, short_uid
+from bluesky.utils import MsgGenerator, RunEngineControlException, short_uid
 
 _FLUSH_PERIOD_S = 0.05
+
+
+def in_run(start: Mapping[str, Any], body: Callable[[str], MsgGenerator[Any]]) -> MsgGenerator[str]:
+    """Open a run, do what is to be done in it, and close it as it ended.
+
+    As bluesky's `run_wrapper`, but what is done knows the run's uid.
+
+    Parameters
+    ----------
+    start : mapping
+        Of the start document.
+    body : callable (uid) -> generator of Msg
+
+    Returns
+    -------
+    uid : str
+    """
+    uid: str = yield from bps.open_run(dict(start))
+    yield from bpp.contingency_wrapper(
+        body(uid), except_plan=_closed_as_failed, else_plan=bps.close_run
+    )
+    return uid
+
+
+def _closed_as_failed(error: BaseException) -> MsgGenerator[None]:
+    if isinstance(error, RunEngineControlException):
+        status = getattr(error, "exit_status", "abort")
+        yield from bps.close_run(exit_status=status)
+    else:
+        yield from bps.close_run(exit_status="fail", reason=str(error))
 
 
 def open_beam(scan_coils: Any) -> MsgGenerator[None]:
