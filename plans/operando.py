@@ -15,7 +15,7 @@ from typing import Any, Optional
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.protocols import Flyable, Readable
-from bluesky.utils import MsgGenerator, short_uid
+from bluesky.utils import FailedStatus, MsgGenerator, short_uid
 
 from ..models.electrochemistry import current_ma
 from ..models.protocol import Protocol, protocol_from
@@ -322,42 +322,59 @@ def fly_protocol(
     """
     yield from bps.declare_stream(potentiostat, name=potentiostat.name, collect=True)
 
-    def flush() -> MsgGenerator[None]:
-        yield from bps.collect(potentiostat, name=potentiostat.name, return_payload=False)
-        while potentiostat.pauses.next():
-            yield from bps.create("pauses")
-            yield from bps.read(potentiostat.pauses)
-            yield from bps.save()
-
     def go() -> MsgGenerator[None]:
-        yield from bps.kickoff(potentiostat, wait=True)
-        group = short_uid("protocol")
-        status: Any = yield from bps.complete(potentiostat, group=group, wait=False)
-        due_s = potentiostat.device_now_s()
-        while not status.done:
-            yield from flush()
-            reacted = yield from react()
-            now_s = potentiostat.device_now_s()
-            every_s = cadence.at(now_s)
-            if reacted:
-                due_s = min(due_s, now_s + every_s)
-            late_s = now_s - due_s
-            if detectors and late_s >= 0:
-                yield from bps.trigger_and_read([*detectors, potentiostat], name="primary")
-                due_s += every_s * (math.floor(late_s / every_s) + 1)
-                continue
-            until_due_s = -late_s / potentiostat.clock_speed.get() if detectors else math.inf
-            patience_s = min(flush_period_s, max(until_due_s, 1e-3))
-            waited = yield from bps.wait(group=group, timeout=patience_s, error_on_timeout=False)
-            if waited and not status.done:
-                # a pause makes the RunEngine forget the group, but not the status
-                yield from bps.sleep(patience_s)
-        if status.exception() is not None:
-            raise status.exception()
+        try:
+            yield from bps.kickoff(potentiostat, wait=True)
+            yield from _follow(potentiostat, detectors, cadence, react, flush_period_s)
+        except FailedStatus as failed:
+            # say what went wrong, not that a status says so
+            raise (failed.__cause__ or failed) from failed
 
     def tidy() -> MsgGenerator[None]:
         yield from bps.stop(potentiostat)
         # what came after the last look belongs to the run
-        yield from flush()
+        yield from _flush(potentiostat)
 
     yield from bpp.rewindable_wrapper(bpp.finalize_wrapper(go(), tidy), False)
+
+
+def _flush(potentiostat: Any) -> MsgGenerator[None]:
+    """Make documents of the samples and pauses that have come."""
+    yield from bps.collect(potentiostat, name=potentiostat.name, return_payload=False)
+    while potentiostat.pauses.next():
+        yield from bps.create("pauses")
+        yield from bps.read(potentiostat.pauses)
+        yield from bps.save()
+
+
+def _follow(
+    potentiostat: Any,
+    detectors: Sequence[Any],
+    cadence: Cadence,
+    react: Callable[[], MsgGenerator[bool]],
+    flush_period_s: float,
+) -> MsgGenerator[None]:
+    """Expose the detectors by the cell's clock until its protocol ends."""
+    group = short_uid("protocol")
+    status: Any = yield from bps.complete(potentiostat, group=group, wait=False)
+    due_s = potentiostat.device_now_s()
+    while not status.done:
+        yield from _flush(potentiostat)
+        reacted = yield from react()
+        now_s = potentiostat.device_now_s()
+        every_s = cadence.at(now_s)
+        if reacted:
+            due_s = min(due_s, now_s + every_s)
+        late_s = now_s - due_s
+        if detectors and late_s >= 0:
+            yield from bps.trigger_and_read([*detectors, potentiostat], name="primary")
+            due_s += every_s * (math.floor(late_s / every_s) + 1)
+            continue
+        until_due_s = -late_s / potentiostat.clock_speed.get() if detectors else math.inf
+        patience_s = min(flush_period_s, max(until_due_s, 1e-3))
+        waited = yield from bps.wait(group=group, timeout=patience_s, error_on_timeout=False)
+        if waited and not status.done:
+            # a pause makes the RunEngine forget the group, but not the status
+            yield from bps.sleep(patience_s)
+    if status.exception() is not None:
+        raise status.exception()

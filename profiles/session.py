@@ -277,6 +277,9 @@ class Session:
         self._end_run()
         for offload in self.offloads.values():
             offload.close()
+        for device in self.devices.values():
+            if callable(getattr(device, "end_process", None)):
+                device.end_process()
         if self.warming is not None:
             self.warming.join(LONGEST_WARMING_S)  # leaving while LLVM works would crash
         self.archive.close()

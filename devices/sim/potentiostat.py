@@ -146,10 +146,15 @@ class SimPotentiostat(Potentiostat):
         except Exception as error:  # whatever the control layer raises
             raise PotentiostatError(f"the cell of {self.name} does not answer.") from error
 
+    def end_process(self) -> None:
+        """End the cell's process, its circuit open."""
+        if self._finalizer.alive:
+            self.stop()
+            self._finalizer()
+
     def destroy(self) -> None:
-        """End the cell's process, its circuit open, and forget the records."""
-        self.stop()
-        self._finalizer()
+        """End the cell's process and forget the records."""
+        self.end_process()
         self.truth.destroy()
         super().destroy()
 
