@@ -20,7 +20,9 @@ class CellSamples:
 
     They are the events of the stream whose data keys end in ``_voltage_v`` and ``_current_ma``;
     ``_capacity_mah``, ``_device_time_s``, ``_cycle_count`` and ``_step_count`` are taken too where
-    they are there.
+    they are there. A stream of the device's own name comes before one that detectors share with
+    it, and the baseline is none. Where it has ``_utc_s``, that is when a sample was taken: the
+    time of an event is when the run collected it.
 
     Attributes
     ----------
@@ -31,15 +33,17 @@ class CellSamples:
     def __init__(self) -> None:
         self.device: str | None = None
         self._descriptor: str | None = None
+        self._own_stream = False
+        self._clock: str | None = None
         self._columns: dict[str, list[float]] = {}
         self._times: list[float] = []
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take in one document."""
-        if name == "descriptor" and self.device is None:
+        if name == "descriptor" and not self._own_stream:
             self._describe(doc)
         elif name == "event" and doc["descriptor"] == self._descriptor:
-            self._add(doc["time"], {key: [value] for key, value in doc["data"].items()})
+            self._add([doc["time"]], {key: [value] for key, value in doc["data"].items()})
         elif name == "event_page" and doc["descriptor"] == self._descriptor:
             self._add(doc["time"], doc["data"])
 
@@ -120,13 +124,19 @@ class CellSamples:
             whole = device != key and f"{device}_current_ma" in keys
             if not whole or "external" in data_key:
                 continue
+            self._own_stream = doc.get("name") == device
+            if doc.get("name") == "baseline" or (self.device and not self._own_stream):
+                return
             self.device, self._descriptor = device, doc["uid"]
+            self._clock = f"{device}_utc_s" if f"{device}_utc_s" in keys else None
+            self._times = []
             names = [*UNITS, *COUNTS]
             self._columns = {name: [] for name in names if f"{device}_{name}" in keys}
             return
 
     def _add(self, times: Any, data: Mapping[str, Any]) -> None:
-        self._times += np.atleast_1d(np.asarray(times, float)).tolist()
+        taken = times if self._clock is None else data[self._clock]
+        self._times += np.asarray(taken, float).tolist()
         for name, column in self._columns.items():
             column += [float(value) for value in data[f"{self.device}_{name}"]]
 

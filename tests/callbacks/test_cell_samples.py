@@ -132,3 +132,20 @@ def test_an_analysis_of_the_cell_needs_no_detector():
 def test_a_wrong_setting_is_said_before_the_run():
     with pytest.raises(ValueError, match="thickness_nm"):
         cell_history({"uid": "x"}, Kept, thickness_nm=-1.0)
+
+
+def test_a_sample_has_the_time_when_it_was_taken_and_the_baseline_is_no_sample():
+    run = compose_run()
+    keys = {name: key() for name in ("cell_voltage_v", "cell_current_ma", "cell_utc_s")}
+    docs = []
+    for stream in ("baseline", "primary", "cell"):
+        bundle = run.compose_descriptor(name=stream, data_keys=keys)
+        docs.append(("descriptor", bundle.descriptor_doc))
+        data = {"cell_voltage_v": [2.0], "cell_current_ma": [0.0], "cell_utc_s": [TIME[3]]}
+        stamps = {name: [TIME[9]] for name in keys}
+        page = bundle.compose_event_page(data=data, timestamps=stamps, seq_num=[1], time=[TIME[9]])
+        docs.append(("event_page", page))
+    samples = collected(docs)
+    assert len(samples) == 1
+    assert samples.at(np.array([TIME[3]]))["voltage_v"] == [2.0]
+    assert collected(docs[:2]).at(np.array([TIME[3]])) == {}
