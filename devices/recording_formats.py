@@ -20,6 +20,7 @@ FORMAT_SUFFIXES = frozenset(
         ".hspy",
         ".zspy",
         ".mrc",
+        ".msa",
         ".prz",
         ".tvips",
     }

@@ -25,11 +25,15 @@ class Fitted:
         Of the coefficients, from Poisson statistics of the fitted spectrum.
     chi2 : (n,) float64
         Reduced: 1 where the columns explain a spectrum but for its counting noise.
+    sums, sums_variance : (n, sums) float64
+        Of the coefficients that belong together.
     """
 
     coefficients: np.ndarray
     variance: np.ndarray
     chi2: np.ndarray
+    sums: np.ndarray
+    sums_variance: np.ndarray
 
 
 class LinearFit:
@@ -52,6 +56,8 @@ class LinearFit:
         Columns whose coefficient may be negative.
     own_variance : float, counts
         Mean variance a count; 1 for counted quanta.
+    sums : (sums, k) float64, optional
+        Which coefficients are added up to sums.
 
     Raises
     ------
@@ -68,6 +74,7 @@ class LinearFit:
         use: np.ndarray | None = None,
         free: np.ndarray | None = None,
         own_variance: float = 1.0,
+        sums: np.ndarray | None = None,
     ) -> None:
         columns = np.array(columns, np.float64)
         columns[np.abs(columns) < _NEGLIGIBLE * np.abs(columns).max(axis=0)] = 0.0
@@ -77,6 +84,7 @@ class LinearFit:
         self.columns, self.first = columns, int(first)
         self.n_used = int(used.sum())
         self.own_variance = float(own_variance)
+        self._sums = np.zeros((0, columns.shape[1])) if sums is None else np.asarray(sums, float)
         self._free = np.zeros(columns.shape[1], bool) if free is None else np.asarray(free, bool)
         self.weights = _weights(mean, used)
         self._prepare()
@@ -100,6 +108,8 @@ class LinearFit:
         estimator = self._inverse @ (weighted / self.norm).T
         spread = (estimator**2) @ self.columns
         self._spread = spread / self.norm[:, None] ** 2
+        together = self._sums / self.norm @ estimator
+        self._sums_spread = together**2 @ self.columns
         self._noise = self.weights @ self.columns
 
     def fit(self, frames: np.ndarray) -> Fitted:
@@ -121,8 +131,8 @@ class LinearFit:
         degrees = max(self.n_used - self.columns.shape[1], 1) / self.n_used
         with np.errstate(invalid="ignore", divide="ignore"):
             chi2 = np.where(expected > 0, left / (expected * degrees), np.nan)
-        variance = self.own_variance * ((np.maximum(x, 0) + self._least) @ self._spread.T)
-        return Fitted(x, variance, chi2)
+        seen = self.own_variance * (np.maximum(x, 0) + self._least)
+        return Fitted(x, seen @ self._spread.T, chi2, x @ self._sums.T, seen @ self._sums_spread.T)
 
     @property
     def norm_or_zero(self) -> np.ndarray:
