@@ -30,6 +30,19 @@ _TIES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
         "triclinic": {"a": _A, "b": _B, "c": _C, "alpha": _AL, "beta": _BE, "gamma": _GA},
     }
 )
+_PICKED: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        "cubic": (0,),
+        "tetragonal": (0, 2),
+        "hexagonal": (0, 2),
+        "rhombohedral": (0, 3),
+        "orthorhombic": (0, 1, 2),
+        "monoclinic_a": (0, 1, 2, 3),
+        "monoclinic_b": (0, 1, 2, 4),
+        "monoclinic_c": (0, 1, 2, 5),
+        "triclinic": (0, 1, 2, 3, 4, 5),
+    }
+)
 SETTINGS = tuple(_TIES)
 _SAME_LENGTH, _SAME_ANGLE_DEG = 2e-4, 0.01
 
@@ -72,6 +85,11 @@ class Lattice:
         """Which of the six parameters follow which free one, (6, free)."""
         return np.array(list(_TIES[self.setting].values()), float).T
 
+    @property
+    def picked(self) -> list[int]:
+        """Which of a*^2, b*^2, c*^2, 2 b*c*, 2 a*c*, 2 a*b* `metric` holds."""
+        return list(_PICKED[self.setting])
+
     def free_of(self, cell: np.ndarray) -> np.ndarray:
         """Return the free parameters of a cell, (free,); of tied ones the mean."""
         return (self.tie.T @ np.asarray(cell, float)) / self.tie.sum(axis=0)
@@ -106,36 +124,7 @@ class Lattice:
         """Return the numbers of the reciprocal cell that go with `forms`, (free,), 1/angstrom^2."""
         g = reciprocal_metric(cell)
         full = np.array([g[0, 0], g[1, 1], g[2, 2], 2 * g[1, 2], 2 * g[0, 2], 2 * g[0, 1]])
-        picked = {
-            "cubic": [0],
-            "tetragonal": [0, 2],
-            "hexagonal": [0, 2],
-            "rhombohedral": [0, 3],
-            "orthorhombic": [0, 1, 2],
-            "monoclinic_a": [0, 1, 2, 3],
-            "monoclinic_b": [0, 1, 2, 4],
-            "monoclinic_c": [0, 1, 2, 5],
-            "triclinic": [0, 1, 2, 3, 4, 5],
-        }
-        return full[picked[self.setting]]
-
-    def metric_slope(self, cell: np.ndarray) -> np.ndarray:
-        """Return how `metric` follows the free parameters, (free of metric, free).
-
-        Lengths in angstrom, angles in degrees; central differences of a smooth function, good to
-        1e-9 relative, taken once a fit and phase.
-        """
-        free = self.free_of(cell)
-        slope = np.empty((len(free), len(free)))
-        for j, value in enumerate(free):
-            step = 1e-5 * abs(value)
-            ends = []
-            for sign in (1, -1):
-                moved = free.copy()
-                moved[j] += sign * step
-                ends.append(self.metric(self.cell_of(moved, cell)))
-            slope[:, j] = (ends[0] - ends[1]) / (2 * step)
-        return slope
+        return full[self.picked]
 
     def q_per_a(self, hkl: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Return where lines lie, (n,), 1/angstrom, for a cell (6,) in angstrom and degrees."""

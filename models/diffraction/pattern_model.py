@@ -1,0 +1,383 @@
+"""A powder pattern as a sum of phases and a background, with parameters laid out for the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .fit_kernels import CONVERGED, fit_pattern
+from .lattice import volume_a3
+from .powder import PowderPhase
+from .profile_kernels import SHAPE, fill_columns, fill_slopes
+
+KINDS = ("cell", "size", "strain", "mixing", "zero")
+"""What may be fitted besides amounts and background."""
+MARGIN = 0.05
+WEAKEST_LINE = 1e-3
+_CELL_PRIOR, _ANGLE_PRIOR_DEG = 0.01, 0.5
+_STRAIN_PRIOR, _MOST_STRAIN = 0.01, 0.06
+_MIXING = 0.5
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the bins of a pattern lie.
+
+    Parameters
+    ----------
+    q_per_a : (m,) float64, 1/angstrom, ascending
+    wavelength_a : float, angstrom, or None
+        Needed where the pattern was measured over 2 theta.
+    zero_in : "q" or "two_theta"
+        What a shift of the zero is added to: 1/angstrom or degrees.
+    polarised : bool
+        Whether the polarisation still lowers the intensity, as of an unpolarised source.
+    """
+
+    q_per_a: np.ndarray
+    wavelength_a: float | None = None
+    zero_in: str = "q"
+    polarised: bool = False
+
+    def cosine(self, q: np.ndarray, factor: float = 1.0) -> np.ndarray:
+        """Return cos(factor * theta) at q, 1 where the wavelength is unknown."""
+        if self.wavelength_a is None:
+            return np.ones_like(q)
+        sine = np.clip(np.asarray(q) * self.wavelength_a / (4 * np.pi), 0, 1)
+        return np.cos(factor * np.arcsin(sine))
+
+    def q_over_zero(self, q: np.ndarray) -> np.ndarray:
+        """Return how q follows the shift of the zero."""
+        if self.zero_in == "q" or self.wavelength_a is None:
+            return np.ones_like(q)
+        return 2 * np.pi / self.wavelength_a * self.cosine(q) * np.pi / 180
+
+    def strength(self, q: np.ndarray) -> np.ndarray:
+        """Return the Lorentz factor, and polarisation, of lines that have unit area over q.
+
+        Over 2 theta the Lorentz factor of a ring is 1 / (sin^2 theta cos theta); over q the
+        cosine goes into the width of a bin and 1 / sin^2 theta is left, here in units of 1/q^2.
+        """
+        factor = 1.0 / np.square(q)
+        if self.polarised:
+            factor = factor * (1 + self.cosine(q, 2.0) ** 2) / 2
+        return factor
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one fit found.
+
+    Parameters
+    ----------
+    theta : (n,) float64
+        Parameters of the phases, then the shift of the zero.
+    x : (p + k,) float64
+        Amounts and the background's coefficients.
+    chi2 : float
+    degrees : int
+        Bins that count less parameters.
+    covariance : (p + k + f, p + k + f) float64
+        Of x and the free parameters, for the stated sigmas.
+    free : (f,) int64
+    pull, residual, calculated, rows
+        Of `fit_kernels.fit_pattern`.
+    steps : int
+    converged : bool
+    """
+
+    theta: np.ndarray
+    x: np.ndarray
+    chi2: float
+    degrees: int
+    covariance: np.ndarray
+    free: np.ndarray
+    pull: np.ndarray
+    residual: np.ndarray
+    calculated: np.ndarray
+    rows: np.ndarray
+    steps: int
+    converged: bool
+
+    @property
+    def reduced_chi2(self) -> float:
+        """chi^2 for one degree of freedom."""
+        return self.chi2 / max(self.degrees, 1)
+
+    @property
+    def inflation(self) -> float:
+        """By how much sigmas grow because the model does not describe all: 1 where it does."""
+        expected = 1 + 3 * np.sqrt(2 / max(self.degrees, 1))
+        return float(np.sqrt(self.reduced_chi2)) if self.reduced_chi2 > expected else 1.0
+
+
+@dataclass(eq=False)
+class PatternModel:
+    """Phases and a background over one axis.
+
+    Parameters
+    ----------
+    phases : sequence of PowderPhase
+    axis : Axis
+    background_terms : int
+        Chebyshev polynomials.
+    width_per_a : float, 1/angstrom
+        Width of a line to start from, at half maximum.
+    instrument_width_per_a : float, 1/angstrom
+        What the instrument adds to each width; not fitted.
+    cell_range : float
+        Lengths may leave those of the CIF by this part.
+    second_line : (float, float), optional
+        A second wavelength over the first, and its intensity over the first's, as of K alpha 2.
+
+    Raises
+    ------
+    ValueError
+        When a phase has no line in the range, or there are more parameters than bins.
+    """
+
+    phases: Sequence[PowderPhase]
+    axis: Axis
+    background_terms: int = 10
+    width_per_a: float = 0.02
+    instrument_width_per_a: float = 0.0
+    cell_range: float = 0.03
+    second_line: tuple[float, float] | None = None
+    lines: Any = field(init=False)
+    layout: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        q = np.ascontiguousarray(self.axis.q_per_a, float)
+        self.q = q
+        if q.ndim != 1 or len(q) < 8 or not np.all(np.diff(q) > 0) or q[0] <= 0:
+            raise ValueError("the axis must ascend, be above zero and have at least 8 bins")
+        forms, strengths, shifts, counts = [], [], [], []
+        for phase in self.phases:
+            form, strength, shift = self._lines_of(phase)
+            forms.append(form)
+            strengths.append(strength)
+            shifts.append(shift)
+            counts.append(len(strength))
+        self.lines = (
+            np.concatenate([*forms, np.empty((0, 6))]),
+            np.concatenate([*strengths, np.empty(0)]),
+            np.concatenate([*shifts, np.empty(0)]),
+        )
+        sizes = [len(phase.lattice.free) + SHAPE for phase in self.phases]
+        tie = np.zeros((len(self.phases), 6, 6))
+        pick = np.zeros((len(self.phases), 6), np.int64)
+        for p, phase in enumerate(self.phases):
+            f = len(phase.lattice.free)
+            tie[p, :, :f] = phase.lattice.tie
+            pick[p, :f] = phase.lattice.picked
+        base = np.array([phase.cell for phase in self.phases]).reshape(-1, 6)
+        self.layout = (
+            np.cumsum([0, *counts]).astype(np.int64),
+            np.cumsum([0, *sizes]).astype(np.int64),
+            tie,
+            base,
+            pick,
+        )
+        if len(q) <= self.n_parameters + self.background_terms:
+            raise ValueError(
+                f"{len(q)} bins cannot fix {self.n_parameters} parameters of {len(self.phases)}"
+                " phases; track fewer"
+            )
+        self._begin()
+
+    @property
+    def n_parameters(self) -> int:
+        """Parameters that do not enter linearly: those of the phases and the zero."""
+        return int(self.layout[1][-1]) + 1
+
+    @cached_property
+    def background(self) -> np.ndarray:
+        """Chebyshev polynomials over the axis, (k, m)."""
+        q = self.q
+        along = 2 * (q - q[0]) / (q[-1] - q[0]) - 1
+        terms = np.polynomial.chebyshev.chebvander(along, self.background_terms - 1)
+        return np.ascontiguousarray(terms.T)
+
+    def cell_rows(self, phase: int) -> slice:
+        """Where the cell's free parameters of a phase lie in theta."""
+        first = self.layout[1]
+        return slice(int(first[phase]), int(first[phase + 1]) - SHAPE)
+
+    def shape_row(self, phase: int) -> int:
+        """Where size^2 of a phase lies; strain^2 and mixing follow."""
+        return int(self.layout[1][phase + 1]) - SHAPE
+
+    def cell(self, theta: np.ndarray, phase: int) -> np.ndarray:
+        """Return the cell (6,) of a phase."""
+        it = self.phases[phase]
+        return it.lattice.cell_of(theta[self.cell_rows(phase)], it.cell)
+
+    def volume_ratio(self, theta: np.ndarray, phase: int) -> float:
+        """Return the cell's volume over that of the CIF."""
+        return volume_a3(self.cell(theta, phase)) / self.phases[phase].volume_a3
+
+    def free(self, fitted: Sequence[int], kinds: Sequence[str] = KINDS) -> np.ndarray:
+        """Return the rows of theta that a fit of these phases may change."""
+        rows: list[int] = []
+        for phase in fitted:
+            if "cell" in kinds:
+                cell = self.cell_rows(phase)
+                rows += range(cell.start, cell.stop)
+            first = self.shape_row(phase)
+            rows += [first + k for k, kind in enumerate(KINDS[1:4]) if kind in kinds]
+        if "zero" in kinds and fitted:
+            rows.append(self.n_parameters - 1)
+        return np.array(sorted(rows), np.int64)
+
+    def fit(
+        self,
+        intensity: np.ndarray,
+        weight: np.ndarray,
+        theta: np.ndarray,
+        free: np.ndarray,
+        *,
+        tolerance: float = 0.02,
+        steps: int = 25,
+        present: Sequence[int] | None = None,
+    ) -> Fit:
+        """Fit a pattern.
+
+        Parameters
+        ----------
+        intensity, weight : (m,) float64
+            `weight` is one over sigma, 0 where a bin does not count.
+        theta : (n,) float64
+            Where to start.
+        free : (f,) int64
+            See `free`.
+        tolerance : float
+            See `fit_kernels.fit_pattern`.
+        steps : int
+        present : sequence of int, optional
+            Phases that take part; by default all.
+        """
+        depth = np.full(len(self.phases), -1, np.int64)
+        shifts = int(self.n_parameters - 1 in free)
+        depth[list(range(len(self.phases)) if present is None else present)] = shifts
+        owners = np.searchsorted(self.layout[1], free, side="right") - 1
+        depth[owners[owners < len(self.phases)]] = 2
+        found = fit_pattern(
+            np.ascontiguousarray(intensity, float),
+            np.ascontiguousarray(weight, float),
+            theta,
+            free,
+            self.prior,
+            self.bounds,
+            self.q,
+            self.lines,
+            self.layout,
+            self.instrument_width_per_a**2,
+            depth,
+            self.background,
+            tolerance,
+            steps,
+        )
+        at, x, chi2, covariance, pull, residual, calculated, taken, status, rows = found
+        degrees = int(np.count_nonzero(weight)) - len(x) - len(free)
+        return Fit(
+            at, x, chi2, degrees, covariance, free, pull, residual, calculated, rows, taken,
+            status == CONVERGED,
+        )  # fmt: skip
+
+    def columns(self, theta: np.ndarray, phases: Sequence[int] | None = None) -> np.ndarray:
+        """Return the pattern of a unit amount of each phase, (p, m), or of some, the rest zero."""
+        out = np.empty((len(self.phases), len(self.q)))
+        depth = np.full(len(self.phases), 0 if phases is None else -1, np.int64)
+        if phases is not None:
+            depth[list(phases)] = 0
+        fill_columns(
+            theta, self.q, self.lines, self.layout, self.instrument_width_per_a**2, depth, out
+        )
+        return out
+
+    def line_columns(self, theta: np.ndarray, phase: int) -> np.ndarray:
+        """Return the patterns of a phase's lines one by one, (lines, m), of a unit amount."""
+        form, strength, by_zero = self.lines
+        first, offsets, tie, base, pick = self.layout
+        rows = range(int(first[phase]), int(first[phase + 1]))
+        own = theta[int(offsets[phase]) : int(offsets[phase + 1])]
+        whole = np.append(own, theta[-1])
+        layout = (
+            np.array([0, 1]),
+            np.array([0, len(own)]),
+            tie[phase : phase + 1],
+            base[phase : phase + 1],
+            pick[phase : phase + 1],
+        )
+        out = np.empty((len(rows), len(self.q)))
+        for at, row in enumerate(rows):
+            line = (form[row : row + 1], strength[row : row + 1], by_zero[row : row + 1])
+            fill_columns(
+                whole, self.q, line, layout, self.instrument_width_per_a**2,
+                np.zeros(1, np.int64), out[at : at + 1],
+            )  # fmt: skip
+        return out
+
+    def slopes(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how the columns follow theta, (n - 1, m), and the zero, (p, m)."""
+        columns = np.empty((len(self.phases), len(self.q)))
+        slopes = np.zeros((self.n_parameters - 1, len(self.q)))
+        by_zero = np.zeros_like(columns)
+        depth = np.full(len(self.phases), 2)
+        fill_slopes(
+            theta, self.q, self.lines, self.layout, self.instrument_width_per_a**2, depth,
+            columns, slopes, by_zero,
+        )  # fmt: skip
+        return slopes, by_zero
+
+    def _lines_of(self, phase: PowderPhase) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        q = phase.q_per_a
+        near = (q > self.q[0] * (1 - MARGIN)) & (q < self.q[-1] * (1 + MARGIN))
+        if not ((q >= self.q[0]) & (q <= self.q[-1])).any():
+            raise ValueError(
+                f"{phase.name} has no line between {self.q[0]:.3g} and {self.q[-1]:.3g}"
+                " 1/angstrom; leave it out or measure farther"
+            )
+        strength = phase.intensity * self.axis.strength(q) / phase.volume_a3**2
+        near &= strength > WEAKEST_LINE * strength[near].max()
+        form = np.zeros((int(near.sum()), 6))
+        form[:, : len(phase.lattice.free)] = phase.lattice.forms(phase.hkl[near])
+        strength, shift = strength[near], self.axis.q_over_zero(q[near])
+        if self.second_line is not None:
+            ratio, part = self.second_line
+            form = np.concatenate([form, form * ratio**2])
+            strength = np.concatenate([strength, part * strength])
+            shift = np.concatenate([shift, shift])
+        return form, strength, shift
+
+    def _begin(self) -> None:
+        """Lay out where the parameters begin, what is believed of them and how far they may go."""
+        n = self.n_parameters
+        start, width = np.zeros(n), np.full(n, np.inf)
+        lower, upper = np.full(n, -np.inf), np.full(n, np.inf)
+        narrow = 0.7 * float(np.median(np.diff(self.q)))
+        square = max(self.width_per_a**2 - self.instrument_width_per_a**2, narrow**2)
+        for p, phase in enumerate(self.phases):
+            rows, first = self.cell_rows(p), self.shape_row(p)
+            cell = phase.lattice.free_of(phase.cell)
+            angle = np.array([name not in "abc" for name in phase.lattice.free])
+            start[rows] = cell
+            width[rows] = np.where(angle, _ANGLE_PRIOR_DEG, _CELL_PRIOR * cell)
+            reach = np.where(angle, 100 * self.cell_range, self.cell_range * cell)
+            lower[rows], upper[rows] = cell - reach, cell + reach
+            start[first : first + 3] = square, 0.0, _MIXING
+            width[first : first + 3] = 4 * square, _STRAIN_PRIOR**2, 0.3
+            lower[first : first + 3] = narrow**2, 0.0, 0.0
+            upper[first : first + 3] = 100 * square, _MOST_STRAIN**2, 1.0
+        unit = 1.0
+        if self.axis.zero_in == "two_theta":
+            unit = 1 / float(np.median(self.axis.q_over_zero(self.q)))
+        width[-1] = 2e-3 * unit
+        lower[-1], upper[-1] = -2e-2 * unit, 2e-2 * unit
+        self.start = start
+        self.prior = (start.copy(), 1 / width**2)
+        self.bounds = (lower, upper)
