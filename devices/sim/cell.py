@@ -43,7 +43,8 @@ class CellParameters:
         Resistance, and resistances and times of the two relaxations.
     double_layer_f_cm2 : float, F/cm2
     interphase_rate_s : float, 1/s
-        Of the interphase's charge at 0.8 V, relative to the capacity to Li2Pt.
+        Of the interphase's charge, relative to the capacity to Li2Pt; times exp(6 (0.8 - V)) - 1
+        below 0.8 V.
     interphase_share : float
         Charge relative to the capacity at which the interphase slows to a quarter.
     """
@@ -209,9 +210,9 @@ class Cell:
         )
         if abs(balance) > 1e-12:
             lithium += balance * -math.expm1(-dt_s * abs(rate / balance))
-        growth = p.interphase_rate_s * math.exp(max(-50.0, min(6.0 * (0.8 - v), 50.0)))
+        growth = p.interphase_rate_s * math.expm1(max(0.0, min(6.0 * (0.8 - v), 50.0)))
         slowed = (1.0 - s.interphase_mah / (p.interphase_share * self.capacity_mah)) ** 2
-        interphase_mah = -growth * dt_s * self.capacity_mah / slowed if v < 0.8 else 0.0
+        interphase_mah = -growth * dt_s * self.capacity_mah / slowed
         beyond = math.expm1(min(beta * max(v - _OXIDATION_V, 0.0), 60.0))
         beyond -= math.expm1(min(beta * max(-v, 0.0), 60.0))
         lost_mah = p.rate_s * dt_s * beyond * self.capacity_mah
