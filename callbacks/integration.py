@@ -1,0 +1,161 @@
+"""Azimuthal integration of every run's images: I(q, t) with its sigma, live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..models.base import Batch, Corrections
+from ..models.diffraction.detector_image import read_detector_image
+from ..models.diffraction.geometry import (
+    FLIPS,
+    UNITS,
+    Geometry,
+    GeometryError,
+    geometry_from_distance,
+    geometry_from_poni,
+)
+from ..models.diffraction.integration import Integration
+from ..models.diffraction.integrator import Integrator
+from .live import LiveCallback
+from .metadata import METADATA_KEYS
+from .publish import Publisher
+
+_ANGSTROM_KEV = 12.398419843320026
+
+
+def integration(
+    start: Mapping[str, Any],
+    publisher: Callable[[], Publisher],
+    *,
+    poni: str | None = None,
+    flip: str = "none",
+    bins: int = 2000,
+    unit: str = "q_per_a",
+    split: str = "bbox",
+    limits: Sequence[float] | None = None,
+    mask: str | None = None,
+    dark: str | None = None,
+    flat: str | None = None,
+    polarisation_factor: float | None = None,
+    **metadata: Any,
+) -> LiveCallback:
+    """Build the analysis `integration` for a run.
+
+    Parameters
+    ----------
+    start : mapping
+        The run's start document. Without `poni` its ``energy_kev``, ``detector_distance_m`` and
+        ``detector_pixel_m`` say the geometry, of a detector that stands upright around the beam
+        (``center_px``, y and x, where it does not meet it in the middle).
+    publisher : callable () -> Publisher
+    poni : str, optional
+        A .poni file.
+    flip : {"none", "vertical", "horizontal", "both"}
+        How frames lie to the image that the .poni belongs to.
+    bins : int
+    unit : {"q_per_a", "two_theta_deg"}
+    split : {"bbox", "no"}
+        As of `Integrator`.
+    limits : (lowest, highest), optional
+        Of the axis.
+    mask, dark, flat : str, optional
+        Files of the detector; they lie as the frames do.
+    polarisation_factor : float, optional
+    **metadata
+        Keys that take the place of those in the start document, such as ``energy_kev``.
+
+    Raises
+    ------
+    ValueError
+        For a setting out of its range.
+    """
+    check({"poni": poni, "flip": flip, "unit": unit, "mask": mask, "dark": dark, "flat": flat})
+    said = {**start, **metadata}
+
+    def make(shape: tuple[int, int], corrections: Corrections) -> Integrator:
+        geometry = _geometry(said, shape, poni, unit, flip, polarisation_factor)
+        images = {
+            name: None if path is None else read_detector_image(path, shape, name)
+            for name, path in (("mask", mask), ("dark", dark), ("flat", flat))
+        }
+        bad = corrections.bad_pixels
+        if bad is not None:
+            known = images["mask"]
+            images["mask"] = bad if known is None else (known != 0) | bad
+        if corrections.dark is not None and images["dark"] is None:
+            images["dark"] = corrections.dark
+        if corrections.gain is not None and images["flat"] is None:
+            images["flat"] = 1 / np.asarray(corrections.gain, float)
+        return Integrator(
+            geometry,
+            bins=bins,
+            split=split,  # type: ignore[arg-type]  it is checked there
+            limits=None if limits is None else (float(limits[0]), float(limits[1])),
+            **images,
+        )
+
+    def build(batch: Batch) -> Integration:
+        return Integration(make)
+
+    return LiveCallback(start, publisher, build)
+
+
+def _geometry(
+    said: Mapping[str, Any],
+    shape: tuple[int, int],
+    poni: str | None,
+    unit: Any,
+    flip: Any,
+    polarisation_factor: float | None,
+) -> Geometry:
+    how = {"unit": unit, "flip": flip, "polarisation_factor": polarisation_factor}
+    if poni is not None:
+        return geometry_from_poni(poni, shape, **how)
+    wavelength = said.get("wavelength_a")
+    if wavelength is None and said.get("energy_kev"):
+        wavelength = _ANGSTROM_KEV / float(said["energy_kev"])
+    pixel = said.get("detector_pixel_m")
+    distance = said.get("detector_distance_m")
+    missing = [
+        name
+        for name, value in (
+            ("energy_kev", wavelength),
+            ("detector_distance_m", distance),
+            ("detector_pixel_m", pixel),
+        )
+        if value is None
+    ]
+    if missing:
+        raise GeometryError(
+            f"integration needs poni=FILE, or {', '.join(missing)} of the detector; the run does"
+            " not state them"
+        )
+    center = said.get("center_px")
+    y, x = np.broadcast_to(np.asarray(pixel, float), (2,)).tolist()
+    return geometry_from_distance(
+        shape,
+        wavelength_a=float(wavelength),  # type: ignore[arg-type]  it is not missing
+        distance_m=float(distance),  # type: ignore[arg-type]
+        pixel_m=(y, x),
+        center_px=None if center is None else (float(center[0]), float(center[1])),
+        **how,
+    )
+
+
+def check(table: Mapping[str, Any]) -> None:
+    """Raise for a file that is not there, or an unknown word, before a run begins."""
+    for name in ("poni", "mask", "dark", "flat"):
+        path = table.get(name)
+        if path is not None and not Path(str(path)).is_file():
+            raise ValueError(f"no file at {name} = {path}; give the path of an existing file")
+    for name, known in (("flip", FLIPS), ("unit", UNITS)):
+        if name in table and table[name] not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {table[name]!r}")
+
+
+integration.also_accepts = (*METADATA_KEYS, "center_px")  # type: ignore[attr-defined]
+integration.check = check  # type: ignore[attr-defined]

@@ -1,0 +1,140 @@
+"""Patterns of a run's frames: I(q) with sigma for each, as they come."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from ..base import Batch, Quantity
+from .geometry import LABELS
+from .integrator import Integrator
+
+MONITOR = "monitor"
+_KEPT = ("time_s",)
+
+
+class Integration:
+    """Integrate each frame; frames do not know of each other.
+
+    Parameters
+    ----------
+    integrator : Integrator
+    monitor : str
+        Coordinate of the batches by which intensities are divided, where they have it: a beam
+        current for each frame.
+    """
+
+    def __init__(self, integrator: Integrator, *, monitor: str = MONITOR) -> None:
+        self.integrator, self.monitor = integrator, monitor
+        self._rows: dict[str, list[np.ndarray]] = {}
+
+    def partial_fit(self, batch: Batch) -> Self:
+        """Take in the next frames.
+
+        Parameters
+        ----------
+        batch : Batch
+            Frames (n, h, w).
+
+        Raises
+        ------
+        ValueError
+            When frames are no images of the integrator's shape.
+        """
+        if batch.frames.ndim != 3:
+            raise ValueError(
+                f"integration needs images (n, h, w), got frames of shape {batch.frames.shape};"
+                " patterns of one line are integrated already"
+            )
+        n, bins = len(batch), self.integrator.bins
+        intensity, sigma = np.empty((n, bins)), np.empty((n, bins))
+        lost = np.zeros(n, np.int64)
+        for i, frame in enumerate(batch.frames):
+            intensity[i], sigma[i], lost[i] = self.integrator(frame)
+        by = np.ones(n)
+        stated = batch.coordinates.get(self.monitor)
+        if stated is not None:
+            stated = np.asarray(stated, float).reshape(n, -1)[:, 0]
+            by = np.where(np.isfinite(stated) & (stated > 0), stated, np.nan)
+        rows = {
+            "intensity": intensity / by[:, None],
+            "sigma": sigma / by[:, None],
+            "lost": lost,
+            "scan_index": np.asarray(batch.scan_index, np.int64),
+            "dark_beam": ~np.isfinite(by),
+            "divided": np.full(n, stated is not None),
+        }
+        for name in _KEPT:
+            given = batch.coordinates.get(name)
+            rows[name] = np.full(n, np.nan) if given is None else np.asarray(given, float)
+        for name, values in rows.items():
+            self._rows.setdefault(name, []).append(values)
+        return self
+
+    def merge(self, other: Self) -> Self:
+        """Take in the patterns of other frames.
+
+        Raises
+        ------
+        ValueError
+            When they have another axis.
+        """
+        if not np.array_equal(self.integrator.axis, other.integrator.axis):
+            raise ValueError("only integrations with the same axis can be joined")
+        for name, values in other._rows.items():
+            self._rows.setdefault(name, []).extend(values)
+        return self
+
+    @property
+    def result_(self) -> dict[str, Quantity]:
+        """What is known so far, in order of scan index.
+
+        Returns
+        -------
+        dict of Quantity
+            ``q_per_a`` or ``two_theta_deg`` (bin), centres; ``intensity`` and ``sigma``
+            (frame, bin), counts for a pixel that faces the specimen, divided by the monitor where
+            there is one, NaN in a bin without pixels; ``pixels_lost`` (frame), negative,
+            saturated or NaN; ``scan_index``; ``time_s`` (frame) where it is known; ``flags``.
+        """
+        if not self._rows:
+            return {}
+        rows = {name: np.concatenate(parts) for name, parts in self._rows.items()}
+        order = np.argsort(rows["scan_index"], kind="stable")
+        rows = {name: values[order] for name, values in rows.items()}
+        unit = self.integrator.geometry.unit
+        counts = "counts/monitor" if rows["divided"].any() else "counts"
+        result = {
+            unit: Quantity(self.integrator.axis, LABELS[unit], ("bin",)),
+            "intensity": Quantity(rows["intensity"], counts, ("frame", "bin")),
+            "sigma": Quantity(rows["sigma"], counts, ("frame", "bin")),
+            "pixels_lost": Quantity(rows["lost"], "pixels", ("frame",)),
+            "scan_index": Quantity(rows["scan_index"], "", ("frame",)),
+            "flags": Quantity(_flags(rows), "", ("flag",)),
+        }
+        for name in _KEPT:
+            if np.isfinite(rows[name]).any():
+                result[name] = Quantity(rows[name], "s", ("frame",))
+        return result
+
+
+def _flags(rows: dict[str, np.ndarray]) -> list[str]:
+    lost, n = rows["lost"], len(rows["lost"])
+    flags = []
+    if lost.any():
+        flags.append(
+            f"{int((lost > 0).sum())} of {n} frames hold pixels beside the mask that are negative,"
+            f" saturated or NaN, at most {int(lost.max())} in one; these were left out"
+        )
+    blind = ~np.isfinite(rows["intensity"]).any(axis=1) & ~rows["dark_beam"]
+    if blind.any():
+        flags.append(f"{int(blind.sum())} of {n} frames hold no pixel that can be believed")
+    if rows["dark_beam"].any():
+        flags.append(
+            f"the monitor of {int(rows['dark_beam'].sum())} of {n} frames is not positive; their"
+            " intensity is NaN"
+        )
+    if rows["divided"].any() and not rows["divided"].all():
+        flags.append("only some frames have a monitor; the others were not divided by one")
+    return flags
