@@ -12,7 +12,7 @@ import tempfile
 import threading
 import uuid
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class SimPotentiostat(Potentiostat):
         folder = Path(tempfile.gettempdir())
         self.log_path = Path(log_path) if log_path else folder / f"flyback-cell-{tag}.jsonl"
         errors_path = self.log_path.with_suffix(".stderr")
-        port = _free_port()
+        port = free_port()
         errors = errors_path.open("wb")
         self._process = subprocess.Popen(
             [
@@ -96,10 +96,10 @@ class SimPotentiostat(Potentiostat):
         )
         errors.close()
         left_behind = [errors_path] if log_path else [errors_path, self.log_path]
-        self._finalizer = weakref.finalize(self, _end_process, self._process, port, left_behind)
+        leave = search_at(port)
+        self._finalizer = weakref.finalize(self, _end_process, self._process, leave, left_behind)
         try:
             _wait_until_ready(self._process, name, errors_path)
-            _search_at(port)
             super().__init__(prefix, name=name, **kwargs)
             self.truth = ophyd.EpicsSignalRO(
                 f"{prefix}Phases", name=f"{name}_phases", kind="omitted"
@@ -159,7 +159,7 @@ class SimPotentiostat(Potentiostat):
         super().destroy()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that is free for UDP and TCP on this machine now."""
     for _ in range(50):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
@@ -174,14 +174,20 @@ def _free_port() -> int:
     raise OSError("no port is free on 127.0.0.1")
 
 
-def _search_at(port: int) -> None:
-    """Let Channel Access search on this port of this machine too."""
+def search_at(port: int) -> Callable[[], None]:
+    """Let Channel Access search on this port of this machine too; return what undoes it."""
     here = f"127.0.0.1:{port}"
     known = os.environ.get(_ADDRESSES, "")
     if not known and _AUTOMATIC not in os.environ:
         # nobody uses EPICS here otherwise: search nowhere else
         os.environ[_AUTOMATIC] = "NO"
     os.environ[_ADDRESSES] = f"{known} {here}".strip()
+
+    def leave() -> None:
+        left = [a for a in os.environ.get(_ADDRESSES, "").split() if a != here]
+        os.environ[_ADDRESSES] = " ".join(left)
+
+    return leave
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], name: str, errors_path: Path) -> None:
@@ -210,11 +216,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], name: str, errors_path: 
     raise PotentiostatError(f"the cell of {name} could not be started: {last}")
 
 
-def _end_process(process: subprocess.Popen[bytes], port: int, left_behind: list[Path]) -> None:
+def _end_process(
+    process: subprocess.Popen[bytes], leave: Callable[[], None], left_behind: list[Path]
+) -> None:
     """End the cell's process: closing its input opens the circuit, then it is told to go."""
-    here = f"127.0.0.1:{port}"
-    left = [a for a in os.environ.get(_ADDRESSES, "").split() if a != here]
-    os.environ[_ADDRESSES] = " ".join(left)
+    leave()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
