@@ -15,8 +15,13 @@ import numpy as np
 OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "boundscheck": False}
 
 
+# four sums of 32 bits fit into the nearest cache; so many pixels of less than 2^16 into each of them
+SMALL = 1 << 16
+STRETCH = 4 * SMALL
+
+
 @nb.njit(**OPTIONS)
-def sum_whole(frame, bins, low, high, sums, lost):
+def sum_whole(frame, bins, low, high, parts, sums, lost):
     """Add each pixel's counts to its bin.
 
     Parameters
@@ -27,8 +32,10 @@ def sum_whole(frame, bins, low, high, sums, lost):
         Bin of each pixel; the last one takes what is masked.
     low, high : int
         A pixel is believed where ``low <= value < high``.
-    sums : (4, bins + 1) int64
-        Overwritten. Four, because one sum would wait for itself where neighbours share a bin.
+    parts : (4, bins + 1) uint32
+        Scratch. Four, because one sum would wait for itself where neighbours share a bin.
+    sums : (bins + 1,) int64
+        Overwritten.
     lost : (n,) int64
         Overwritten from the front with the pixels that are not believed and not masked.
 
@@ -38,50 +45,51 @@ def sum_whole(frame, bins, low, high, sums, lost):
         How many were lost.
     """
     sums[:] = 0
-    s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
-    n, count, masked = frame.size, 0, sums.shape[1] - 1
-    whole = n // 4 * 4
-    for i in range(0, whole, 4):
-        v, w, x, y = frame[i], frame[i + 1], frame[i + 2], frame[i + 3]
-        if low <= v < high and low <= w < high and low <= x < high and low <= y < high:
-            s0[bins[i]] += v
-            s1[bins[i + 1]] += w
-            s2[bins[i + 2]] += x
-            s3[bins[i + 3]] += y
-        else:
-            for j in range(i, i + 4):
-                if low <= frame[j] < high:
-                    s0[bins[j]] += frame[j]
-                elif bins[j] != masked:
-                    lost[count] = j
-                    count += 1
-    for j in range(whole, n):
-        if low <= frame[j] < high:
-            s0[bins[j]] += frame[j]
-        elif bins[j] != masked:
-            lost[count] = j
-            count += 1
+    parts[:] = 0
+    s0, s1, s2, s3 = parts[0], parts[1], parts[2], parts[3]
+    n, count, masked = frame.size, 0, sums.size - 1
+    small = min(high, SMALL)
+    for begin in range(0, n, STRETCH):
+        end = min(begin + STRETCH, n)
+        whole = begin + (end - begin) // 4 * 4
+        for i in range(begin, whole, 4):
+            v, w, x, y = frame[i], frame[i + 1], frame[i + 2], frame[i + 3]
+            plain = low <= v < small and low <= w < small
+            if plain and low <= x < small and low <= y < small:
+                s0[bins[i]] += np.uint32(v)
+                s1[bins[i + 1]] += np.uint32(w)
+                s2[bins[i + 2]] += np.uint32(x)
+                s3[bins[i + 3]] += np.uint32(y)
+            else:
+                for j in range(i, i + 4):
+                    count = _add_one(frame[j], j, bins[j], low, high, masked, sums, lost, count)
+        for j in range(whole, end):
+            count = _add_one(frame[j], j, bins[j], low, high, masked, sums, lost, count)
+        for b in range(masked):
+            sums[b] += np.int64(s0[b]) + np.int64(s1[b]) + np.int64(s2[b]) + np.int64(s3[b])
+        parts[:] = 0
+    return count
+
+
+@nb.njit(**OPTIONS)
+def _add_one(value, pixel, b, low, high, masked, sums, lost, count):
+    if low <= value < high:
+        sums[b] += np.int64(value)
+    elif b != masked:
+        lost[count] = pixel
+        count += 1
     return count
 
 
 @nb.njit(**OPTIONS)
 def sum_whole_float(frame, bins, low, high, sums, lost):
-    """Do the same for floating counts; sums are (4, bins + 1) float64. NaN is not believed."""
+    """Do the same for floating counts; sums are (bins + 1,) float64. NaN is not believed."""
     sums[:] = 0
-    s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
-    n, count, masked = frame.size, 0, sums.shape[1] - 1
+    n, count, masked = frame.size, 0, sums.size - 1
     for i in range(n):
         v = frame[i]
         if low <= v < high:
-            k = i & 3
-            if k == 0:
-                s0[bins[i]] += v
-            elif k == 1:
-                s1[bins[i]] += v
-            elif k == 2:
-                s2[bins[i]] += v
-            else:
-                s3[bins[i]] += v
+            sums[bins[i]] += v
         elif bins[i] != masked:
             lost[count] = i
             count += 1

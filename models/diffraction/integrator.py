@@ -99,6 +99,7 @@ class Integrator:
         else:
             self._bin_split()
         self._lost = np.empty(self._share.size, np.int64)
+        self._parts = np.empty((4, self.bins + 1), np.uint32)
 
     def _limits(
         self,
@@ -108,7 +109,9 @@ class Integrator:
         used: np.ndarray,
     ) -> tuple[float, float]:
         if limits is None:
-            return max(float(below[used].min()), 0.0), float(above[used].max())
+            # a hair wider, as in pyFAI, so that the outermost pixel lies inside
+            top = float(above[used].max()) * (1 + float(np.finfo(np.float32).eps))
+            return max(float(below[used].min()), 0.0), top
         low, high = (float(value) for value in limits)
         if not low < high:
             raise ValueError(f"limits must be two numbers, the lower first, got {limits!r}")
@@ -200,11 +203,13 @@ class Integrator:
         flat = np.ascontiguousarray(frame).ravel()
         low, high = believed(flat.dtype, self.saturation)
         if self.split == "no":
-            whole = flat.dtype.kind in "iu"
-            sums = np.empty((4, self.bins + 1), np.int64 if whole else np.float64)
-            kernel = sum_whole if whole else sum_whole_float
-            lost = int(kernel(flat, self._bins, low, high, sums, self._lost))
-            signal = sums[:, : self.bins].sum(axis=0).astype(float)
+            if flat.dtype.kind in "iu":
+                sums = np.empty(self.bins + 1, np.int64)
+                lost = int(sum_whole(flat, self._bins, low, high, self._parts, sums, self._lost))
+            else:
+                sums = np.empty(self.bins + 1)
+                lost = int(sum_whole_float(flat, self._bins, low, high, sums, self._lost))
+            signal = sums[: self.bins].astype(float)
             variance = signal
         else:
             sums = np.empty((2, self.bins + 1, 4))
@@ -241,9 +246,7 @@ class Integrator:
         return self._norm - summed(self._share), dark
 
 
-def believed(
-    dtype: np.dtype, saturation: float | None = None
-) -> tuple[float | int, float | int]:
+def believed(dtype: np.dtype, saturation: float | None = None) -> tuple[float | int, float | int]:
     """Return the lowest value of a pixel that is believed, and the first that is too high."""
     if dtype.kind == "f":
         return -np.inf, np.inf if saturation is None else float(saturation)
