@@ -2,7 +2,9 @@
 
 A resistor and a capacitor are its cell: V = V0 + Q / C + I R. Records have other names and the
 converter is coarse (12 bits); commands are obeyed late; it samples on its own grid, with a clock
-that does not begin at zero and is fast by 50 ppm. Run as ``python hardware_ioc.py PREFIX PORT LOG``.
+that does not begin at zero and is fast by 50 ppm.
+
+Run as ``python hardware_ioc.py PREFIX PORT LOG``.
 """
 
 import asyncio
