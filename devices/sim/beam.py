@@ -102,6 +102,12 @@ class SimBeam(Device):
         """Move to a place (y, x) in nm and stay."""
         self.parked_nm = np.asarray(position_nm, float)
 
+    def lit(self, rows: np.ndarray) -> np.ndarray:
+        """Return whether the beam was on at points of the scan, (n,) bool."""
+        since = np.array([row for row, _ in self._switched])
+        state = np.array([on for _, on in self._switched])
+        return state[np.searchsorted(since, rows, side="right") - 1]
+
     def expose_scan(self, rows: np.ndarray, pixels: int) -> np.ndarray:
         """Return the frames of some points of the scan.
 
@@ -117,9 +123,7 @@ class SimBeam(Device):
         frames : (n, pixels, pixels) uint16, counts
             Zero where the beam was blanked.
         """
-        since = np.array([row for row, _ in self._switched])
-        state = np.array([on for _, on in self._switched])
-        lit = state[np.searchsorted(since, rows, side="right") - 1]
+        lit = self.lit(rows)
         time_s = self.exposed_s + (rows + 0.5) * self.dwell_s
         positions = self.positions_nm[rows] + time_s[:, None] * self.specimen.drift_nm_s
         frames = self._frames(positions, self.dwell_s, pixels, int(rows[0]), self.clock.runs)

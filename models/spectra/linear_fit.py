@@ -122,17 +122,22 @@ class LinearFit:
         """
         scalar, square = self._products(frames, self.first)
         x, right = self._solve(scalar)
-        explained = np.einsum("nk,nk->n", x * self.norm_or_zero, 2 * right)
-        explained -= np.einsum(
-            "nk,nk->n", (x * self.norm_or_zero) @ self._gram, x * self.norm_or_zero
-        )
+        # at the optimum a coefficient or its gradient is zero, so that x'Gx = x'b
+        explained = np.einsum("nk,nk->n", x * self.norm_or_zero, right)
         left = np.maximum(square - explained, 0.0)
-        expected = self.own_variance * (np.maximum(x, 0) @ self._noise)
+        expected = self.own_variance * (np.einsum("nk,k->n", np.maximum(x, 0), self._noise))
         degrees = max(self.n_used - self.columns.shape[1], 1) / self.n_used
         with np.errstate(invalid="ignore", divide="ignore"):
             chi2 = np.where(expected > 0, left / (expected * degrees), np.nan)
         seen = self.own_variance * (np.maximum(x, 0) + self._least)
-        return Fitted(x, seen @ self._spread.T, chi2, x @ self._sums.T, seen @ self._sums_spread.T)
+        # einsum, not a product by BLAS: a row's last bits may not depend on its neighbours
+        return Fitted(
+            x,
+            np.einsum("nk,jk->nj", seen, self._spread),
+            chi2,
+            np.einsum("nk,jk->nj", x, self._sums),
+            np.einsum("nk,jk->nj", seen, self._sums_spread),
+        )
 
     @property
     def norm_or_zero(self) -> np.ndarray:

@@ -92,6 +92,10 @@ def test_batches_do_not_matter_to_the_bit():
     whole = fit.fit(frames)
     single = np.concatenate([fit.fit(frames[i : i + 1]).coefficients for i in range(97)])
     np.testing.assert_array_equal(whole.coefficients, single)
+    halves = [fit.fit(frames[:41]), fit.fit(frames[41:])]
+    for name in ("variance", "chi2"):
+        joined = np.concatenate([getattr(half, name) for half in halves])
+        np.testing.assert_array_equal(getattr(whole, name), joined)
 
 
 def test_nothing_to_fit_is_an_error():
