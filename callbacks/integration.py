@@ -1,37 +1,30 @@
-"""Patterns of every frame of an area detector: I(q) with sigma, as frames arrive."""
+"""Azimuthal integration of every run's images: I(q, t) with its sigma, live."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..models.base import Batch
+from ..models.base import Batch, Corrections
+from ..models.diffraction.detector_image import read_detector_image
 from ..models.diffraction.geometry import (
     FLIPS,
+    UNITS,
     Geometry,
     GeometryError,
-    Unit,
     geometry_from_distance,
     geometry_from_poni,
 )
-from ..models.diffraction.integration import MONITOR, Integration
+from ..models.diffraction.integration import Integration
 from ..models.diffraction.integrator import Integrator
-from ..models.experiment import MissingMetadata
-from ..models.physics import photon_wavelength_m
 from .live import LiveCallback
 from .metadata import METADATA_KEYS
 from .publish import Publisher
 
-UNIT_NAMES: dict[str, Unit] = {
-    "q": "q_per_a",
-    "q_per_a": "q_per_a",
-    "two_theta": "two_theta_deg",
-    "two_theta_deg": "two_theta_deg",
-}
+_ANGSTROM_KEV = 12.398419843320026
 
 
 def integration(
@@ -40,200 +33,129 @@ def integration(
     *,
     poni: str | None = None,
     flip: str = "none",
+    bins: int = 2000,
+    unit: str = "q_per_a",
+    split: str = "bbox",
+    limits: Sequence[float] | None = None,
     mask: str | None = None,
     dark: str | None = None,
     flat: str | None = None,
-    bins: int = 2000,
-    unit: str = "q",
-    split: str = "bbox",
-    polarisation: float | None = None,
-    range: Sequence[float] | None = None,
-    saturation_counts: float | None = None,
-    monitor: str = MONITOR,
-    wavelength_a: float | None = None,
-    center_px: Sequence[float] | None = None,
+    polarisation_factor: float | None = None,
     **metadata: Any,
 ) -> LiveCallback:
-    """Build the analysis `integration` for a run of images.
+    """Build the analysis `integration` for a run.
 
     Parameters
     ----------
     start : mapping
-        The run's start document. Without a .poni its ``energy_kev``, ``detector_distance_m`` and
-        ``detector_pixel_m`` are used.
+        The run's start document. Without `poni` its ``energy_kev``, ``detector_distance_m`` and
+        ``detector_pixel_m`` say the geometry, of a detector that stands upright around the beam
+        (``center_px``, y and x, where it does not meet it in the middle).
     publisher : callable () -> Publisher
     poni : str, optional
-        File with the geometry.
-    flip : "none", "vertical", "horizontal" or "both"
-        How the frames lie to the image that the .poni belongs to.
-    mask, dark, flat : str, optional
-        Files (.npy, or an image that fabio reads) as the frames lie: pixels to leave out (not
-        zero), counts to subtract, efficiency to divide by. A dark, a gain and bad pixels that the
-        run brings are used as well.
+        A .poni file.
+    flip : {"none", "vertical", "horizontal", "both"}
+        How frames lie to the image that the .poni belongs to.
     bins : int
-    unit : "q" or "two_theta"
-    split : "bbox" or "no"
-    polarisation : float, optional
-        From -1 to 1; not corrected where it is left out.
-    range : (lowest, highest), optional
-        Of the axis, 1/angstrom or degrees.
-    saturation_counts : float, counts, optional
-        Pixels with so many are left out.
-    monitor : str
-        Coordinate by which intensities are divided, where batches have it.
-    wavelength_a : float, angstrom, optional
-    center_px : (y, x), pixels, optional
-        Where the beam meets the detector, without a .poni.
+    unit : {"q_per_a", "two_theta_deg"}
+    split : {"bbox", "no"}
+        As of `Integrator`.
+    limits : (lowest, highest), optional
+        Of the axis.
+    mask, dark, flat : str, optional
+        Files of the detector; they lie as the frames do.
+    polarisation_factor : float, optional
     **metadata
-        Keys that take the place of those in the start document.
+        Keys that take the place of those in the start document, such as ``energy_kev``.
 
     Raises
     ------
     ValueError
         For a setting out of its range.
     """
-    chosen = {"flip": flip, "unit": unit, "split": split, "bins": bins, "range": range}
-    check({**chosen, "polarisation": polarisation, "poni": poni})
-    stated = {**start, **metadata}
+    check({"poni": poni, "flip": flip, "unit": unit, "mask": mask, "dark": dark, "flat": flat})
+    said = {**start, **metadata}
 
-    def build(batch: Batch) -> Integration:
-        if batch.frames.ndim != 3:
-            raise ValueError(
-                "integration needs images (n, h, w); these are patterns of one line, which are"
-                " integrated already"
-            )
-        h, w = batch.frames.shape[1:]
-        frame: dict[str, Any] = {
-            "unit": UNIT_NAMES[unit],
-            "flip": flip,
-            "polarisation_factor": None if polarisation is None else float(polarisation),
+    def make(shape: tuple[int, int], corrections: Corrections) -> Integrator:
+        geometry = _geometry(said, shape, poni, unit, flip, polarisation_factor)
+        images = {
+            name: None if path is None else read_detector_image(path, shape, name)
+            for name, path in (("mask", mask), ("dark", dark), ("flat", flat))
         }
-        geometry = (
-            geometry_from_poni(poni, (h, w), **frame)
-            if poni is not None
-            else _stated_geometry(stated, (h, w), wavelength_a, center_px, frame)
-        )
-        return Integration(_integrator(batch, geometry), monitor=monitor)
-
-    def _integrator(batch: Batch, geometry: Geometry) -> Integrator:
-        have = batch.corrections
-        bad = None if mask is None else _image(mask) != 0
-        if have.bad_pixels is not None:
-            bad = have.bad_pixels if bad is None else _both(bad, have.bad_pixels)
-        gain = None
-        if have.gain is not None:
-            with np.errstate(divide="ignore"):
-                gain = 1 / np.asarray(have.gain, float)
+        bad = corrections.bad_pixels
+        if bad is not None:
+            known = images["mask"]
+            images["mask"] = bad if known is None else (known != 0) | bad
+        if corrections.dark is not None and images["dark"] is None:
+            images["dark"] = corrections.dark
+        if corrections.gain is not None and images["flat"] is None:
+            images["flat"] = 1 / np.asarray(corrections.gain, float)
         return Integrator(
             geometry,
-            bins=int(bins),
-            split=split,  # type: ignore[arg-type]  checked above
-            mask=bad,
-            dark=_image(dark) if dark is not None else have.dark,
-            flat=_image(flat) if flat is not None else gain,
-            limits=None if range is None else (float(range[0]), float(range[1])),
-            saturation=saturation_counts,
+            bins=bins,
+            split=split,  # type: ignore[arg-type]  it is checked there
+            limits=None if limits is None else (float(limits[0]), float(limits[1])),
+            **images,
         )
+
+    def build(batch: Batch) -> Integration:
+        return Integration(make)
 
     return LiveCallback(start, publisher, build)
 
 
-def _both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return one | other if one.shape == other.shape else one
-
-
-def _stated_geometry(
-    stated: Mapping[str, Any],
+def _geometry(
+    said: Mapping[str, Any],
     shape: tuple[int, int],
-    wavelength_a: float | None,
-    center_px: Sequence[float] | None,
-    frame: Mapping[str, Any],
+    poni: str | None,
+    unit: Any,
+    flip: Any,
+    polarisation_factor: float | None,
 ) -> Geometry:
-    if wavelength_a is None and stated.get("energy_kev"):
-        wavelength_a = photon_wavelength_m(float(stated["energy_kev"])) * 1e10
-    if wavelength_a is None:
-        raise MissingMetadata(
-            "the geometry", "--set integration.poni=FILE, or --set integration.wavelength_a=0.69"
+    how = {"unit": unit, "flip": flip, "polarisation_factor": polarisation_factor}
+    if poni is not None:
+        return geometry_from_poni(poni, shape, **how)
+    wavelength = said.get("wavelength_a")
+    if wavelength is None and said.get("energy_kev"):
+        wavelength = _ANGSTROM_KEV / float(said["energy_kev"])
+    pixel = said.get("detector_pixel_m")
+    distance = said.get("detector_distance_m")
+    missing = [
+        name
+        for name, value in (
+            ("energy_kev", wavelength),
+            ("detector_distance_m", distance),
+            ("detector_pixel_m", pixel),
         )
-    for key, example in (("detector_distance_m", 0.2), ("detector_pixel_m", 172e-6)):
-        if not stated.get(key):
-            raise MissingMetadata(
-                "the geometry", f"--set integration.poni=FILE, or --set {key}={example:g}"
-            )
-    pixel = np.broadcast_to(np.asarray(stated["detector_pixel_m"], float), 2)
+        if value is None
+    ]
+    if missing:
+        raise GeometryError(
+            f"integration needs poni=FILE, or {', '.join(missing)} of the detector; the run does"
+            " not state them"
+        )
+    center = said.get("center_px")
+    y, x = np.broadcast_to(np.asarray(pixel, float), (2,)).tolist()
     return geometry_from_distance(
         shape,
-        wavelength_a=float(wavelength_a),
-        distance_m=float(stated["detector_distance_m"]),
-        pixel_m=(float(pixel[0]), float(pixel[1])),
-        center_px=None if center_px is None else (float(center_px[0]), float(center_px[1])),
-        **frame,
+        wavelength_a=float(wavelength),  # type: ignore[arg-type]  it is not missing
+        distance_m=float(distance),  # type: ignore[arg-type]
+        pixel_m=(y, x),
+        center_px=None if center is None else (float(center[0]), float(center[1])),
+        **how,
     )
-
-
-def _image(path: str) -> np.ndarray:
-    """Return a mask, dark or flat field from a file; one that has not changed is read once."""
-    file = Path(path)
-    if not file.is_file():
-        raise GeometryError(f"no file at {file}; give the path of a .npy, .edf or .tif image")
-    return _read_image(str(file), file.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _read_image(path: str, stamp: int) -> np.ndarray:
-    if path.lower().endswith(".npy"):
-        try:
-            found = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise GeometryError(f"{path} is no readable .npy array: {error}") from error
-    else:
-        import fabio  # heavy, and only images of other programs need it
-
-        try:
-            with fabio.open(path) as image:
-                found = np.array(image.data)
-        except Exception as error:  # fabio raises anything for what is no image
-            raise GeometryError(f"{path} is no image that can be read: {error}") from error
-    found = np.asarray(found)
-    if found.ndim != 2 or found.dtype.kind not in "buif":
-        raise GeometryError(f"{path} must hold one image (h, w) of numbers, got {found.shape}")
-    return found
 
 
 def check(table: Mapping[str, Any]) -> None:
-    """Look at what a profile's table asks for.
-
-    Raises
-    ------
-    ValueError
-        When a setting is out of its range, or a file is not there.
-    """
-    flip, unit, split = (
-        table.get(key, default)
-        for key, default in (("flip", "none"), ("unit", "q"), ("split", "bbox"))
-    )
-    for key, value, known in (
-        ("flip", flip, FLIPS),
-        ("unit", unit, UNIT_NAMES),
-        ("split", split, ("no", "bbox")),
-    ):
-        if value not in known:
-            raise ValueError(f"{key} must be one of {', '.join(known)}, got {value!r}")
-    span = table.get("range")
-    if span is not None:
-        try:
-            low, high = (float(value) for value in span)
-        except (TypeError, ValueError):
-            raise ValueError(f"range takes two numbers, such as 1.2,7.0, got {span!r}") from None
-        if not low < high:
-            raise ValueError(f"range takes the lower number first, got {span!r}")
-    factor = table.get("polarisation")
-    if factor is not None and not -1 <= float(factor) <= 1:
-        raise ValueError(f"polarisation must lie between -1 and 1, got {factor!r}")
-    for key in ("poni", "mask", "dark", "flat"):
-        if table.get(key) is not None and not Path(str(table[key])).is_file():
-            raise ValueError(f"there is no file {table[key]} for {key}; give an existing path")
+    """Raise for a file that is not there, or an unknown word, before a run begins."""
+    for name in ("poni", "mask", "dark", "flat"):
+        path = table.get(name)
+        if path is not None and not Path(str(path)).is_file():
+            raise ValueError(f"no file at {name} = {path}; give the path of an existing file")
+    for name, known in (("flip", FLIPS), ("unit", UNITS)):
+        if name in table and table[name] not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {table[name]!r}")
 
 
-integration.also_accepts = METADATA_KEYS  # type: ignore[attr-defined]
+integration.also_accepts = (*METADATA_KEYS, "center_px")  # type: ignore[attr-defined]
 integration.check = check  # type: ignore[attr-defined]

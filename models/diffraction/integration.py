@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
 
-from ..base import Batch, Quantity
+from ..base import Batch, Corrections, Quantity
 from .geometry import LABELS
 from .integrator import Integrator
 
+Make = Callable[[tuple[int, int], Corrections], Integrator]
 MONITOR = "monitor"
 _KEPT = ("time_s",)
 
@@ -19,14 +21,16 @@ class Integration:
 
     Parameters
     ----------
-    integrator : Integrator
+    make : callable ((h, w), Corrections) -> Integrator
+        Called once, when the first frames say their shape and the camera its corrections.
     monitor : str
         Coordinate of the batches by which intensities are divided, where they have it: a beam
         current for each frame.
     """
 
-    def __init__(self, integrator: Integrator, *, monitor: str = MONITOR) -> None:
-        self.integrator, self.monitor = integrator, monitor
+    def __init__(self, make: Make, *, monitor: str = MONITOR) -> None:
+        self._make, self.monitor = make, monitor
+        self.integrator: Integrator | None = None
         self._rows: dict[str, list[np.ndarray]] = {}
 
     def partial_fit(self, batch: Batch) -> Self:
@@ -45,13 +49,17 @@ class Integration:
         if batch.frames.ndim != 3:
             raise ValueError(
                 f"integration needs images (n, h, w), got frames of shape {batch.frames.shape};"
-                " patterns of one line are integrated already"
+                " frames of one line are patterns already"
             )
-        n, bins = len(batch), self.integrator.bins
+        if self.integrator is None:
+            h, w = batch.frames.shape[1:]
+            self.integrator = self._make((h, w), batch.corrections)
+        integrator = self.integrator
+        n, bins = len(batch), integrator.bins
         intensity, sigma = np.empty((n, bins)), np.empty((n, bins))
         lost = np.zeros(n, np.int64)
         for i, frame in enumerate(batch.frames):
-            intensity[i], sigma[i], lost[i] = self.integrator(frame)
+            intensity[i], sigma[i], lost[i] = integrator(frame)
         by = np.ones(n)
         stated = batch.coordinates.get(self.monitor)
         if stated is not None:
@@ -61,6 +69,7 @@ class Integration:
             "intensity": intensity / by[:, None],
             "sigma": sigma / by[:, None],
             "lost": lost,
+            "unlit": np.array([not frame.any() for frame in batch.frames], bool),
             "scan_index": np.asarray(batch.scan_index, np.int64),
             "dark_beam": ~np.isfinite(by),
             "divided": np.full(n, stated is not None),
@@ -80,6 +89,10 @@ class Integration:
         ValueError
             When they have another axis.
         """
+        if other.integrator is None:
+            return self
+        if self.integrator is None:
+            self.integrator = other.integrator
         if not np.array_equal(self.integrator.axis, other.integrator.axis):
             raise ValueError("only integrations with the same axis can be joined")
         for name, values in other._rows.items():
@@ -98,7 +111,7 @@ class Integration:
             there is one, NaN in a bin without pixels; ``pixels_lost`` (frame), negative,
             saturated or NaN; ``scan_index``; ``time_s`` (frame) where it is known; ``flags``.
         """
-        if not self._rows:
+        if self.integrator is None:
             return {}
         rows = {name: np.concatenate(parts) for name, parts in self._rows.items()}
         order = np.argsort(rows["scan_index"], kind="stable")
@@ -111,7 +124,7 @@ class Integration:
             "sigma": Quantity(rows["sigma"], counts, ("frame", "bin")),
             "pixels_lost": Quantity(rows["lost"], "pixels", ("frame",)),
             "scan_index": Quantity(rows["scan_index"], "", ("frame",)),
-            "flags": Quantity(_flags(rows), "", ("flag",)),
+            "flags": Quantity(_flags(rows, self.integrator.pixels_used), "", ("flag",)),
         }
         for name in _KEPT:
             if np.isfinite(rows[name]).any():
@@ -119,21 +132,23 @@ class Integration:
         return result
 
 
-def _flags(rows: dict[str, np.ndarray]) -> list[str]:
+def _flags(rows: dict[str, np.ndarray], used: int) -> list[str]:
     lost, n = rows["lost"], len(rows["lost"])
     flags = []
+    if rows["unlit"].any():
+        flags.append(f"{int(rows['unlit'].sum())} of {n} frames hold nothing but zeros")
     if lost.any():
         flags.append(
             f"{int((lost > 0).sum())} of {n} frames hold pixels beside the mask that are negative,"
-            f" saturated or NaN, at most {int(lost.max())} in one; these were left out"
+            f" saturated or NaN, at most {int(lost.max())} of {used} in one; these were left out"
         )
     blind = ~np.isfinite(rows["intensity"]).any(axis=1) & ~rows["dark_beam"]
     if blind.any():
         flags.append(f"{int(blind.sum())} of {n} frames hold no pixel that can be believed")
     if rows["dark_beam"].any():
         flags.append(
-            f"the monitor of {int(rows['dark_beam'].sum())} of {n} frames is not positive; their"
-            " intensity is NaN"
+            f"{int(rows['dark_beam'].sum())} of {n} frames have a monitor that is not positive;"
+            " their intensity is NaN"
         )
     if rows["divided"].any() and not rows["divided"].all():
         flags.append("only some frames have a monitor; the others were not divided by one")

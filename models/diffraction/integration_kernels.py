@@ -15,27 +15,22 @@ import numpy as np
 OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "boundscheck": False}
 
 
-# four sums of 32 bits fit into the nearest cache; so many pixels of less than 2^16 into each of them
-SMALL = 1 << 16
-STRETCH = 4 * SMALL
-
-
 @nb.njit(**OPTIONS)
-def sum_whole(frame, bins, low, high, parts, sums, lost):
+def sum_whole(frame, bins, top, sums, lost):
     """Add each pixel's counts to its bin.
 
     Parameters
     ----------
-    frame : (n,) uint or int
-        Pixels of a frame.
+    frame : (n,) unsigned
+        Pixels of a frame. Signed counts are looked at as unsigned ones: what is negative is large
+        then, and one comparison finds all that is not to be believed.
     bins : (n,) int16 or int32
         Bin of each pixel; the last one takes what is masked.
-    low, high : int
-        A pixel is believed where ``low <= value < high``.
-    parts : (4, bins + 1) uint32
-        Scratch. Four, because one sum would wait for itself where neighbours share a bin.
-    sums : (bins + 1,) int64
-        Overwritten.
+    top : of the frame's dtype
+        A pixel is believed where it is less.
+    sums : (4, bins + 1) int64
+        Overwritten; to be added up. Four, because one sum would wait for itself where neighbours
+        share a bin.
     lost : (n,) int64
         Overwritten from the front with the pixels that are not believed and not masked.
 
@@ -45,50 +40,41 @@ def sum_whole(frame, bins, low, high, parts, sums, lost):
         How many were lost.
     """
     sums[:] = 0
-    parts[:] = 0
-    s0, s1, s2, s3 = parts[0], parts[1], parts[2], parts[3]
-    n, count, masked = frame.size, 0, sums.size - 1
-    small = min(high, SMALL)
-    for begin in range(0, n, STRETCH):
-        end = min(begin + STRETCH, n)
-        whole = begin + (end - begin) // 4 * 4
-        for i in range(begin, whole, 4):
-            v, w, x, y = frame[i], frame[i + 1], frame[i + 2], frame[i + 3]
-            plain = low <= v < small and low <= w < small
-            if plain and low <= x < small and low <= y < small:
-                s0[bins[i]] += np.uint32(v)
-                s1[bins[i + 1]] += np.uint32(w)
-                s2[bins[i + 2]] += np.uint32(x)
-                s3[bins[i + 3]] += np.uint32(y)
-            else:
-                for j in range(i, i + 4):
-                    count = _add_one(frame[j], j, bins[j], low, high, masked, sums, lost, count)
-        for j in range(whole, end):
-            count = _add_one(frame[j], j, bins[j], low, high, masked, sums, lost, count)
-        for b in range(masked):
-            sums[b] += np.int64(s0[b]) + np.int64(s1[b]) + np.int64(s2[b]) + np.int64(s3[b])
-        parts[:] = 0
+    s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
+    n, count, masked = frame.size, 0, sums.shape[1] - 1
+    whole = n // 4 * 4
+    for i in range(0, whole, 4):
+        v, w, x, y = frame[i], frame[i + 1], frame[i + 2], frame[i + 3]
+        # no short cuts between the comparisons: four branches would cost more
+        if (v < top) & (w < top) & (x < top) & (y < top):
+            s0[bins[i]] += v
+            s1[bins[i + 1]] += w
+            s2[bins[i + 2]] += x
+            s3[bins[i + 3]] += y
+        else:
+            for j in range(i, i + 4):
+                if frame[j] < top:
+                    s0[bins[j]] += frame[j]
+                elif bins[j] != masked:
+                    lost[count] = j
+                    count += 1
+    for j in range(whole, n):
+        if frame[j] < top:
+            s0[bins[j]] += frame[j]
+        elif bins[j] != masked:
+            lost[count] = j
+            count += 1
     return count
 
 
 @nb.njit(**OPTIONS)
-def _add_one(value, pixel, b, low, high, masked, sums, lost, count):
-    if low <= value < high:
-        sums[b] += np.int64(value)
-    elif b != masked:
-        lost[count] = pixel
-        count += 1
-    return count
-
-
-@nb.njit(**OPTIONS)
-def sum_whole_float(frame, bins, low, high, sums, lost):
-    """Do the same for floating counts; sums are (bins + 1,) float64. NaN is not believed."""
+def sum_whole_float(frame, bins, sums, lost):
+    """Do the same for floating counts, believed where finite; sums are (bins + 1,) float64."""
     sums[:] = 0
     n, count, masked = frame.size, 0, sums.size - 1
     for i in range(n):
         v = frame[i]
-        if low <= v < high:
+        if np.isfinite(v):
             sums[bins[i]] += v
         elif bins[i] != masked:
             lost[count] = i

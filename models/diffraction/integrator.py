@@ -43,6 +43,8 @@ class Integrator:
     ----------
     axis : (bins,) float64
         Centres of the bins, in the geometry's unit.
+    pixels_used : int
+        Those that are not masked.
 
     Raises
     ------
@@ -90,6 +92,7 @@ class Integrator:
         if not used.any():
             raise ValueError("no pixel is left to integrate: the mask covers all of the detector")
         self._share, self._used = share.ravel(), used.ravel()
+        self.pixels_used = int(used.sum())
         reach = geometry.half_width if split == "bbox" else 0.0
         low, high = self._limits(limits, geometry.radial - reach, geometry.radial + reach, used)
         self._low, self._width = low, (high - low) / self.bins
@@ -99,7 +102,6 @@ class Integrator:
         else:
             self._bin_split()
         self._lost = np.empty(self._share.size, np.int64)
-        self._parts = np.empty((4, self.bins + 1), np.uint32)
 
     def _limits(
         self,
@@ -204,12 +206,14 @@ class Integrator:
         low, high = believed(flat.dtype, self.saturation)
         if self.split == "no":
             if flat.dtype.kind in "iu":
-                sums = np.empty(self.bins + 1, np.int64)
-                lost = int(sum_whole(flat, self._bins, low, high, self._parts, sums, self._lost))
+                sums = np.empty((4, self.bins + 1), np.int64)
+                unsigned = flat.view(f"u{flat.dtype.itemsize}")
+                top = unsigned.dtype.type(high)
+                lost = int(sum_whole(unsigned, self._bins, top, sums, self._lost))
             else:
-                sums = np.empty(self.bins + 1)
-                lost = int(sum_whole_float(flat, self._bins, low, high, sums, self._lost))
-            signal = sums[: self.bins].astype(float)
+                sums = np.empty((1, self.bins + 1))
+                lost = int(sum_whole_float(flat, self._bins, sums[0], self._lost))
+            signal = sums[:, : self.bins].sum(axis=0).astype(float)
             variance = signal
         else:
             sums = np.empty((2, self.bins + 1, 4))

@@ -48,7 +48,7 @@ def naive(geo, image, bins, *, split, mask=None, dark=None, flat=None):
     used = np.ones(SHAPE, bool) if mask is None else ~mask
     reach = geo.half_width if split == "bbox" else np.zeros(SHAPE)
     low = max((geo.radial - reach)[used].min(), 0)
-    high = (geo.radial + reach)[used].max()
+    high = (geo.radial + reach)[used].max() * (1 + np.finfo(np.float32).eps)
     width = (high - low) / bins
     signal, variance, norm = np.zeros(bins), np.zeros(bins), np.zeros(bins)
     share = geo.solid_angle * geo.polarisation * (1 if flat is None else flat)
