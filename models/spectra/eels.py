@@ -200,7 +200,7 @@ class EnergyLoss(SpectraModel):
             "background": Quantity(np.where(use, background, np.nan), "counts", ("channel",)),
             "fitted": Quantity(np.where(use, fitted, np.nan), "counts", ("channel",)),
         }
-        result |= self._peaks(mean, background)
+        result |= self._times(rows) | self._peaks(mean, background)
         return result | self._images(rows, found)
 
     def _peaks(self, mean: np.ndarray, background: np.ndarray) -> dict[str, Quantity]:

@@ -106,6 +106,12 @@ class SpectraModel:
             values[rows["broken"]] = np.nan
         return rows, found
 
+    def _times(self, rows: Rows) -> dict[str, Quantity]:
+        """Return when each frame was taken, by which a cell's samples are joined."""
+        if "time_s" not in rows:
+            return {}
+        return {"time_s": Quantity(rows["time_s"], "s", ("frame",))}
+
     def _place(self, rows: Rows) -> ScanImage | NearestImage | None:
         """Return where the spectra lie in a picture, or None where there is none."""
         positions = rows.get(f"positions_{self.experiment.units}")

@@ -163,7 +163,7 @@ class Fluorescence(SpectraModel):
             "scan_index": Quantity(rows["index"], "", ("frame",)),
             "refined": Quantity(self._final),
         }
-        result |= self._of_the_run(rows)
+        result |= self._times(rows) | self._of_the_run(rows)
         result |= self._images(rows, area)
         if self.mass is not None:
             column = self.elements.index(self.mass)
