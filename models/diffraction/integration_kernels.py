@@ -83,7 +83,7 @@ def sum_whole_float(frame, bins, sums, lost):
 
 
 @nb.njit(**OPTIONS)
-def sum_split(frame, first, last, shares, low, high, sums, lost):
+def sum_split(frame, first, last, shares, top, sums, lost):
     """Share each pixel's counts between the bins that it spans.
 
     All bins between the first and the last get the same share, so it is enough to note where that
@@ -91,14 +91,14 @@ def sum_split(frame, first, last, shares, low, high, sums, lost):
 
     Parameters
     ----------
-    frame : (n,) any real dtype
+    frame : (n,) unsigned or floating
     first, last : (n,) int16 or int32
         Bins that a pixel touches; a `first` of -1 where it is masked.
     shares : (n, 3) float32
         Its share in the first bin, in each of those between, and in the last. The latter two are
         zero where it lies in one bin.
-    low, high : of the dtype
-        A pixel is believed where ``low <= value < high``.
+    top : of the frame's dtype
+        A pixel is believed where it is less; NaN is not.
     sums : (2, bins + 1, 4) float64
         Overwritten. Along the last axis: counts in first and last bins, the variance of these if
         it is Poisson's, and the differences of both from bin to bin between. Two, because one sum
@@ -119,7 +119,7 @@ def sum_split(frame, first, last, shares, low, high, sums, lost):
         if b < 0:
             continue
         v = frame[i]
-        if low <= v < high:
+        if v < top:
             value = np.float64(v)
             e = last[i]
             s = odd if i & 1 else even
