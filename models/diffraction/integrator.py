@@ -203,22 +203,18 @@ class Integrator:
                 " .poni of this detector"
             )
         flat = np.ascontiguousarray(frame).ravel()
-        low, high = believed(flat.dtype, self.saturation)
+        flat, top = believable(flat, self.saturation)
         if self.split == "no":
-            if flat.dtype.kind in "iu":
-                sums = np.empty((4, self.bins + 1), np.int64)
-                unsigned = flat.view(f"u{flat.dtype.itemsize}")
-                top = unsigned.dtype.type(high)
-                lost = int(sum_whole(unsigned, self._bins, top, sums, self._lost))
-            else:
-                sums = np.empty((1, self.bins + 1))
-                lost = int(sum_whole_float(flat, self._bins, sums[0], self._lost))
+            whole = flat.dtype.kind == "u"
+            sums = np.empty((4, self.bins + 1), np.int64 if whole else np.float64)
+            kernel = sum_whole if whole else sum_whole_float
+            lost = int(kernel(flat, self._bins, top, sums, self._lost))
             signal = sums[:, : self.bins].sum(axis=0).astype(float)
             variance = signal
         else:
             sums = np.empty((2, self.bins + 1, 4))
             pixels = (self._first, self._last, self._shares)
-            lost = int(sum_split(flat, *pixels, low, high, sums, self._lost))
+            lost = int(sum_split(flat, *pixels, top, sums, self._lost))
             both = sums.sum(axis=0)[: self.bins]
             signal, variance = (both[:, :2] + np.cumsum(both[:, 2:], axis=0)).T
         norm, dark = self._norms(lost)
@@ -250,9 +246,20 @@ class Integrator:
         return self._norm - summed(self._share), dark
 
 
-def believed(dtype: np.dtype, saturation: float | None = None) -> tuple[float | int, float | int]:
-    """Return the lowest value of a pixel that is believed, and the first that is too high."""
-    if dtype.kind == "f":
-        return -np.inf, np.inf if saturation is None else float(saturation)
-    top = int(np.iinfo(dtype).max)
-    return 0, top if saturation is None else min(top, math.ceil(saturation))
+def believable(
+    pixels: np.ndarray, saturation: float | None = None
+) -> tuple[np.ndarray, np.generic]:
+    """Return pixels such that just those are to be believed that are less than a value.
+
+    Signed integers are looked at as unsigned ones: what is negative is large then, and one
+    comparison a pixel is enough.
+    """
+    if pixels.dtype.kind == "f":
+        below = np.isneginf(pixels)
+        if below.any():
+            pixels = np.where(below, np.nan, pixels).astype(pixels.dtype)
+        return pixels, pixels.dtype.type(np.inf if saturation is None else saturation)
+    top = int(np.iinfo(pixels.dtype).max)
+    unsigned = pixels.view(f"u{pixels.dtype.itemsize}")
+    top = top if saturation is None else max(0, min(top, math.ceil(saturation)))
+    return unsigned, unsigned.dtype.type(top)
