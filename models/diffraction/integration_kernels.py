@@ -68,14 +68,13 @@ def sum_whole(frame, bins, top, sums, lost):
 
 
 @nb.njit(**OPTIONS)
-def sum_whole_float(frame, bins, sums, lost):
-    """Do the same for floating counts, believed where finite; sums are (bins + 1,) float64."""
+def sum_whole_float(frame, bins, top, sums, lost):
+    """Do the same for floating counts; sums are (4, bins + 1) float64."""
     sums[:] = 0
-    n, count, masked = frame.size, 0, sums.size - 1
-    for i in range(n):
-        v = frame[i]
-        if np.isfinite(v):
-            sums[bins[i]] += v
+    count, masked = 0, sums.shape[1] - 1
+    for i in range(frame.size):
+        if frame[i] < top:
+            sums[i & 3, bins[i]] += frame[i]
         elif bins[i] != masked:
             lost[count] = i
             count += 1
