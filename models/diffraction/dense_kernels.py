@@ -118,14 +118,17 @@ def inverse(matrix):
     size = np.empty(n)
     for i in range(n):
         size[i] = math.sqrt(matrix[i, i]) if matrix[i, i] > 0 else 0.0
-    scaled = np.zeros((n, n))
-    for i in range(n):
-        for j in range(n):
-            if size[i] > 0 and size[j] > 0:
-                scaled[i, j] = matrix[i, j] / (size[i] * size[j])
-        scaled[i, i] = 1.0 + 1e-11
     out = np.eye(n)
-    if not cholesky_solve(scaled, out):
+    for attempt in range(5):  # a matrix that is nearly singular becomes definite
+        scaled = np.zeros((n, n))
+        for i in range(n):
+            for j in range(n):
+                if size[i] > 0 and size[j] > 0:
+                    scaled[i, j] = matrix[i, j] / (size[i] * size[j])
+            scaled[i, i] = 1.0 + 1e-11 * 100.0**attempt
+        out = np.eye(n)
+        if cholesky_solve(scaled, out):
+            break
         out[:] = np.nan
     for i in range(n):
         for j in range(n):

@@ -17,6 +17,8 @@ from .dense_kernels import cholesky_solve, inverse, non_negative
 from .profile_kernels import FAST, fill_columns, fill_slopes
 
 CONVERGED, EXHAUSTED = 0, 1
+_LAST = 1.0
+"""A step that promised less, in units of chi^2 for one degree of freedom, is the last."""
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
@@ -186,9 +188,11 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
             force[j] -= stiffness[free[j]] * (theta[free[j]] - centre[free[j]])
             curve[j, j] += stiffness[free[j]]
         if f == 0 or steps >= most:
+            covariance[:n, :n] = gram
             status = CONVERGED if f == 0 else EXHAUSTED
             break
         projected = _project(gram, cross, curve, x, p)
+        covariance[:n, :n] = gram
         scale = max(total / max(used - n - f, 1), 1e-12)
         tried, better = False, False
         for _ in range(10):
@@ -222,7 +226,10 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
         residual[:] = trial_residual
         damping = max(damping * 0.2, 1e-7)
         steps += 1
-    covariance[:n, :n] = gram
+        if promised < _LAST * scale:
+            # so near the minimum the slopes are those of the minimum
+            status = CONVERGED
+            break
     covariance[:n, n:] = cross
     covariance[n:, :n] = cross.T
     covariance[n:, n:] = curve

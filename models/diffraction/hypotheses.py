@@ -16,7 +16,7 @@ left over, so that what no hypothesis explains does not count as evidence for an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,7 +37,8 @@ HYPOTHESES = (UNCHANGED, SOLID_SOLUTION, TWO_PHASE, CONTINUOUS)
 _LEAST_SPAN = 0.3
 _FINE = 0.06
 """Steps between places over a line's width."""
-_FINEST, _WIDTH_STEP, _MIXING_STEP, _MOST_SHAPES = 4, 1.04, 0.02, 150
+_MOST_BINS = 2000
+_FINEST, _WIDTH_STEP, _MIXING_STEP, _MOST_SHAPES = 4, 1.04, 0.02, 80
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,21 @@ def weigh(
     """
     lead = family[0]
     place, along, reach, line, width2, span = _path(model, family, kept)
+    bins_used = _telling_bins(model, lead, line + reach)
+    model = PatternModel(
+        model.phases,
+        replace(model.axis, q_per_a=model.q[bins_used]),
+        background_terms=model.background_terms,
+        width_per_a=model.width_per_a,
+        instrument_width_per_a=model.instrument_width_per_a,
+        cell_range=model.cell_range,
+        second_line=model.second_line,
+    )
     # one zero for all: what moves it from frame to frame is mostly the cell that is fitted with it
     zero = float(np.median([k.theta[-1] for k in kept]))
     prepared = []
     for k in kept:
-        intensity, weight = weights(k.pattern, k.sigma, gain)
+        intensity, weight = (a[bins_used] for a in weights(k.pattern, k.sigma, gain))
         others = [int(p) for p in np.flatnonzero(k.tracked.present) if p not in family]
         rows = np.concatenate([model.columns(k.theta, others)[others], model.background]) * weight
         prepared.append((intensity * weight, weight, rows))
@@ -127,6 +138,24 @@ def weigh(
     if span < _LEAST_SPAN * line:
         doubted[1:] = True
     return criterion[: len(HYPOTHESES)], doubted
+
+
+def _telling_bins(model: PatternModel, phase: int, around: float) -> np.ndarray:
+    """Return the bins that tell: all, or of long patterns those near a phase's strongest lines."""
+    if len(model.q) <= _MOST_BINS:
+        return np.arange(len(model.q))
+    crystal = model.phases[phase]
+    q = crystal.q_per_a
+    strength = crystal.intensity * model.axis.strength(q)
+    strength = np.where((q > model.q[0]) & (q < model.q[-1]), strength, 0.0)
+    chosen = np.zeros(len(model.q), bool)
+    chosen[[0, -1]] = True  # the range stays
+    for at in q[np.argsort(-strength)]:
+        near = np.abs(model.q / at - 1) < 2 * around
+        if (chosen | near).sum() > _MOST_BINS:
+            break
+        chosen |= near
+    return np.flatnonzero(chosen) if chosen.sum() > 100 else np.arange(len(model.q))
 
 
 def _over_shapes(chi2: Callable[[float, float], np.ndarray], mixing: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from .profile_kernels import SHAPE
 
 FWHM = 2 * np.sqrt(2 * np.log(2.0))
 _SCALES_BINS = (1.0, 2.0, 4.0, 8.0, 16.0)
+_LOCAL = 12.0
 _CUBIC_TIE = np.zeros((1, 6, 6))
 _CUBIC_TIE[0, :3, 0] = 1.0
 _LAYOUT = (
@@ -268,7 +269,9 @@ def unknown_lines(
     """
     scale = max(width / FWHM / float(np.median(np.diff(q))), 0.8)
     norm = np.sqrt(2 * scale * np.sqrt(np.pi))
-    signal = gaussian_filter1d(residual, scale, truncate=4) * norm
+    # what is many lines wide is the background's
+    local = residual - gaussian_filter1d(residual, _LOCAL * scale, truncate=3)
+    signal = gaussian_filter1d(local, scale, truncate=4) * norm
     doubt = gaussian_filter1d(misfit * np.abs(explained), scale, truncate=4) * norm
     z = signal / np.hypot(noise, doubt)
     level = np.sqrt(2 * np.log(max(len(q) / (2 * np.pi * np.sqrt(2) * scale * rate), 2.0)))

@@ -134,13 +134,29 @@ def fill_columns(theta, q, lines, layout, instrument2, depth, columns):
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
-def _accumulate(row, lo, hi, a, by_a, b, by_b):
+def _accumulate(row, lo, hi, a, by_a):
+    for i in range(lo, hi):
+        row[i] += a * by_a[i]
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST)
+def _accumulate_both(row, lo, hi, a, by_a, b, by_b):
     for i in range(lo, hi):
         row[i] += a * by_a[i] + b * by_b[i]
 
 
+@nb.njit(nogil=True, cache=True, fastmath=FAST)
+def _accumulate_shape(rows, lo, hi, by_size, by_strain, by_width, by_mixing):
+    for i in range(lo, hi):
+        rows[0, i] += by_size * by_width[i]
+        rows[1, i] += by_strain * by_width[i]
+        rows[2, i] += by_mixing[i]
+
+
 @nb.njit(nogil=True, cache=True)
-def fill_slopes(theta, q, lines, layout, instrument2, depth, columns, slopes, zero_slopes):
+def fill_slopes(  # noqa: C901  (one loop nest, as numba likes it)
+    theta, q, lines, layout, instrument2, depth, columns, slopes, zero_slopes
+):
     """Fill the columns and how each follows the parameters.
 
     Parameters
@@ -183,7 +199,7 @@ def fill_slopes(theta, q, lines, layout, instrument2, depth, columns, slopes, ze
             lo, hi = _profile_slopes(
                 q, at, width, mixing, strength[k], columns[p], by_q, by_width, by_mixing
             )
-            _accumulate(zero_slopes[p], lo, hi, by_zero[k], by_q, 0.0, by_width)
+            _accumulate(zero_slopes[p], lo, hi, by_zero[k], by_q)
             if depth[p] == 1:
                 continue
             widening = strain2 * bare / width
@@ -192,7 +208,13 @@ def fill_slopes(theta, q, lines, layout, instrument2, depth, columns, slopes, ze
                 for j in range(f):
                     moved += form[k, j] * slope[j, m]
                 moved *= 2 * math.pi * math.pi / bare
-                _accumulate(slopes[start + m], lo, hi, moved, by_q, moved * widening, by_width)
-            _accumulate(slopes[shape], lo, hi, 0.5 / width, by_width, 0.0, by_q)
-            _accumulate(slopes[shape + 1], lo, hi, 0.5 * bare * bare / width, by_width, 0.0, by_q)
-            _accumulate(slopes[shape + 2], lo, hi, 1.0, by_mixing, 0.0, by_q)
+                if widening > 0:
+                    _accumulate_both(
+                        slopes[start + m], lo, hi, moved, by_q, moved * widening, by_width
+                    )
+                else:
+                    _accumulate(slopes[start + m], lo, hi, moved, by_q)
+            _accumulate_shape(
+                slopes[shape : shape + SHAPE], lo, hi, 0.5 / width, 0.5 * bare * bare / width,
+                by_width, by_mixing,
+            )  # fmt: skip

@@ -25,6 +25,7 @@ _CELL_FROM, _SHAPE_FROM = 4.0, 12.0
 _GONE_DRIFT, _GONE_LEVEL = 2.0, 4.0
 _WORSE, _MEMORY = 1.5, 0.2
 _REST = 4
+_BELIEVED, _IMPERFECT = 3.0, 1.5
 _SHAPE_KNOWN_AFTER, _MIXING_SPREAD = 3, 0.1
 
 
@@ -221,8 +222,12 @@ class PhaseTracker:
             intensity, weight, first.theta, self._free(present, strength), present=present
         )
         noise = noise_of(better.residual, weight)
-        z = self._strengths(better)[phase] / noise
-        if z < 3 or not lines_agree(model, better, phase, weight, noise):
+        inflation = better.inflation
+        z = self._strengths(better)[phase] / max(noise, inflation)
+        # where the model leaves much over, misfit of strong lines looks like a faint phase
+        if z < (_BELIEVED if inflation < _IMPERFECT else 2 * _BELIEVED) or not lines_agree(
+            model, better, phase, weight, noise
+        ):
             return None
         self._present = present
         self._strength = self._strengths(better)
