@@ -302,6 +302,14 @@ def recover(directory: Directory = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def convert(file: Path, to: Annotated[Path, typer.Option("--to", help="X.bdf.csv")]) -> None:
+    """Write a cell log (.mpr, .mpt, .ndax, .bdf.csv) in the Battery Data Format."""
+    from .profiles.cell_files import run_convert
+
+    _print(run_convert(file, to))
+
+
+@app.command()
 def ipython(
     profile: Annotated[str, typer.Argument(help="A profile, or a .toml file.")] = "sim_microscope",
     directory: Directory = None,

@@ -6,7 +6,7 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "agg")
 
 # an extra's tests run in a step of their own
-EXTRAS = ("the extra 'formats'", "the extra 'train'", "the extra 'validation'")
+EXTRAS = ("the extra 'formats'", "the extra 'cells'", "the extra 'train'", "the extra 'validation'")
 MAY_BE_SKIPPED = ("root may write everywhere", *EXTRAS)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
