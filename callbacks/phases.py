@@ -7,8 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..models.base import Batch
+from ..models.base import Batch, Corrections
 from ..models.diffraction.detection import alarm_level
+from ..models.diffraction.detector_image import read_detector_image
+from ..models.diffraction.geometry import FLIPS, geometry_from_poni
+from ..models.diffraction.integrator import Integrator
+from ..models.diffraction.known_phases import find_cif
 from ..models.diffraction.pattern_model import KINDS
 from ..models.diffraction.phase_series import PhaseSeries
 from ..models.diffraction.powder import PowderPhase, read_phase
@@ -38,6 +42,11 @@ def phases(
     q_min_per_a: float | None = None,
     q_max_per_a: float | None = None,
     lines: int = 12,
+    poni: str | None = None,
+    flip: str = "none",
+    mask: str | None = None,
+    bins: int = 2000,
+    polarisation: float | None = None,
     **metadata: Any,
 ) -> LiveCallback:
     """Build the analysis `phases` for a run of powder patterns.
@@ -48,7 +57,8 @@ def phases(
         The run's start document; its ``energy_kev`` is used.
     publisher : callable () -> Publisher
     cif : str or sequence of str
-        Files of the phases; without any, only lines are followed.
+        Files of the phases, or names of structures that come with flyback, such as Li2Pt; without
+        any, only lines are followed.
     window : str or sequence of str
         Files of what stands in the beam besides: fitted, but not counted among the volumes.
     fit : sequence of str
@@ -64,6 +74,10 @@ def phases(
         Range that is fitted.
     lines : int
         How many lines are followed without any crystal.
+    poni : str, optional
+        The .poni file of images, which are integrated first; patterns need none.
+    flip, mask, bins, polarisation
+        As of the analysis `integration`.
     **metadata
         Keys that take the place of those in the start document, such as ``energy_kev``.
 
@@ -73,14 +87,27 @@ def phases(
         For a setting out of its range.
     """
     files, windows = listed(cif), listed(window)
-    check({"cif": files, "window": windows, "false_alarm_rate": false_alarm_rate})
+    check(
+        {"cif": files, "window": windows, "false_alarm_rate": false_alarm_rate}
+        | {"poni": poni, "mask": mask, "flip": flip}
+    )
     energy = {**start, **metadata}.get("energy_kev")
     doublet = None
     if second_line is not False:
         doublet = _CU_KA2 if second_line is True else tuple(float(x) for x in second_line)
 
     def read(q_max: float, energy_kev: float | None) -> list[PowderPhase]:
-        return [_phase(path, _stamp(path), q_max, energy_kev) for path in [*files, *windows]]
+        paths = [str(find_cif(name)) for name in [*files, *windows]]
+        return [_phase(path, _stamp(path), q_max, energy_kev) for path in paths]
+
+    def integrator(shape: tuple[int, int], corrections: Corrections) -> Integrator:
+        how: Any = {"unit": "q_per_a", "flip": flip, "polarisation_factor": polarisation}
+        geometry = geometry_from_poni(str(poni), shape, **how)
+        bad = corrections.bad_pixels
+        if mask is not None:
+            known = read_detector_image(mask, shape, "mask") != 0
+            bad = known if bad is None else known | bad
+        return Integrator(geometry, bins=bins, mask=bad, dark=corrections.dark)
 
     def build(batch: Batch) -> PhaseSeries:
         return PhaseSeries(
@@ -91,6 +118,7 @@ def phases(
             q_min_per_a=q_min_per_a,
             q_max_per_a=q_max_per_a,
             lines=lines,
+            integrator=None if poni is None else integrator,
             fit=listed(fit),
             background_terms=background_terms,
             false_alarm_rate=false_alarm_rate,
@@ -132,8 +160,14 @@ def check(table: Mapping[str, Any]) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"two CIFs are called {twice[0]!r}; phases need different names")
-    for path in files:
+    for path in (str(find_cif(name)) for name in files):
         _phase(path, _stamp(path), 6.0, None)
+    for name in ("poni", "mask"):
+        path = table.get(name)
+        if path is not None and not Path(str(path)).is_file():
+            raise ValueError(f"no file at {name} = {path}; give the path of an existing file")
+    if table.get("flip", "none") not in FLIPS:
+        raise ValueError(f"flip must be one of {', '.join(FLIPS)}, got {table['flip']!r}")
     alarm_level(float(table.get("false_alarm_rate", FALSE_ALARM_RATE)))
 
 

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..base import Batch, Event, Quantity
+from ..base import Batch, Corrections, Event, Quantity
+from .integrator import Integrator
 from .noise import gain_of, weights
 from .pattern_axis import PatternAxis, pattern_axis
 from .peaks import PeakTracks
@@ -34,6 +35,8 @@ class PhaseSeries:
         Of `pattern_axis`.
     lines : int
         Lines to follow without any crystal.
+    integrator : callable ((h, w), Corrections) -> Integrator, optional
+        Makes patterns over q of images.
     **settings
         Of `PhaseTracker`.
 
@@ -55,9 +58,12 @@ class PhaseSeries:
         q_min_per_a: float | None = None,
         q_max_per_a: float | None = None,
         lines: int = 12,
+        integrator: Callable[[tuple[int, int], Corrections], Integrator] | None = None,
         **settings: Any,
     ) -> None:
         self._read = read
+        self._make = integrator
+        self._integrator: Integrator | None = None
         self._window = list(window)
         self._axis_settings = {
             "wavelength_a": wavelength_a,
@@ -82,13 +88,23 @@ class PhaseSeries:
         Parameters
         ----------
         batch : Batch
-            Frames (n, bins), with ``q_per_a`` or ``two_theta_deg`` among its axes.
+            Frames (n, bins), with ``q_per_a`` or ``two_theta_deg`` among its axes; or images
+            (n, h, w), where there is an integrator.
 
         Raises
         ------
         ValueError
             When frames are no patterns, or the phases cannot be placed on their axis.
         """
+        if batch.frames.ndim == 3 and self._make is not None:
+            if self._integrator is None:
+                h, w = batch.frames.shape[1:]
+                self._integrator = self._make((h, w), batch.corrections)
+            axes = {"q_per_a": self._integrator.axis}
+            for row, image in enumerate(batch.frames):
+                intensity, sigma, _ = self._integrator(image)
+                self.add(intensity, int(batch.scan_index[row]), sigma, axes)
+            return self
         if batch.frames.ndim != 2:
             raise ValueError(
                 f"patterns of one line are needed, (n, bins), got frames {batch.frames.shape};"
