@@ -12,18 +12,24 @@ from ..models.base import Batch, Corrections
 from ..models.diffraction.detector_image import read_detector_image
 from ..models.diffraction.geometry import (
     FLIPS,
-    UNITS,
     Geometry,
     GeometryError,
+    Unit,
     geometry_from_distance,
     geometry_from_poni,
 )
-from ..models.diffraction.integration import Integration
+from ..models.diffraction.integration import MONITOR, Integration
 from ..models.diffraction.integrator import Integrator
 from .live import LiveCallback
 from .metadata import METADATA_KEYS
 from .publish import Publisher
 
+UNIT_NAMES: dict[str, Unit] = {
+    "q": "q_per_a",
+    "q_per_a": "q_per_a",
+    "two_theta": "two_theta_deg",
+    "two_theta_deg": "two_theta_deg",
+}
 _ANGSTROM_KEV = 12.398419843320026
 
 
@@ -34,13 +40,15 @@ def integration(
     poni: str | None = None,
     flip: str = "none",
     bins: int = 2000,
-    unit: str = "q_per_a",
+    unit: str = "q",
     split: str = "bbox",
-    limits: Sequence[float] | None = None,
+    range: Sequence[float] | None = None,
     mask: str | None = None,
     dark: str | None = None,
     flat: str | None = None,
-    polarisation_factor: float | None = None,
+    polarisation: float | None = None,
+    saturation_counts: float | None = None,
+    monitor: str = MONITOR,
     **metadata: Any,
 ) -> LiveCallback:
     """Build the analysis `integration` for a run.
@@ -57,14 +65,19 @@ def integration(
     flip : {"none", "vertical", "horizontal", "both"}
         How frames lie to the image that the .poni belongs to.
     bins : int
-    unit : {"q_per_a", "two_theta_deg"}
+    unit : {"q", "two_theta"}
     split : {"bbox", "no"}
         As of `Integrator`.
-    limits : (lowest, highest), optional
-        Of the axis.
+    range : (lowest, highest), optional
+        Of the axis, 1/angstrom or degrees.
     mask, dark, flat : str, optional
         Files of the detector; they lie as the frames do.
-    polarisation_factor : float, optional
+    polarisation : float, optional
+        From -1 to 1, near 1 for a synchrotron; not corrected where it is left out.
+    saturation_counts : float, counts, optional
+        Pixels with so many are left out.
+    monitor : str
+        Coordinate of the batches by which intensities are divided, where they have it.
     **metadata
         Keys that take the place of those in the start document, such as ``energy_kev``.
 
@@ -73,11 +86,14 @@ def integration(
     ValueError
         For a setting out of its range.
     """
-    check({"poni": poni, "flip": flip, "unit": unit, "mask": mask, "dark": dark, "flat": flat})
+    check(
+        {"poni": poni, "flip": flip, "unit": unit, "mask": mask, "dark": dark, "flat": flat}
+        | {"split": split, "polarisation": polarisation, "range": range}
+    )
     said = {**start, **metadata}
 
     def make(shape: tuple[int, int], corrections: Corrections) -> Integrator:
-        geometry = _geometry(said, shape, poni, unit, flip, polarisation_factor)
+        geometry = _geometry(said, shape, poni, UNIT_NAMES[unit], flip, polarisation)
         images = {
             name: None if path is None else read_detector_image(path, shape, name)
             for name, path in (("mask", mask), ("dark", dark), ("flat", flat))
@@ -94,12 +110,13 @@ def integration(
             geometry,
             bins=bins,
             split=split,  # type: ignore[arg-type]  it is checked there
-            limits=None if limits is None else (float(limits[0]), float(limits[1])),
+            limits=None if range is None else (float(range[0]), float(range[1])),
+            saturation=saturation_counts,
             **images,
         )
 
     def build(batch: Batch) -> Integration:
-        return Integration(make)
+        return Integration(make, monitor=monitor)
 
     return LiveCallback(start, publisher, build)
 
@@ -152,10 +169,20 @@ def check(table: Mapping[str, Any]) -> None:
         path = table.get(name)
         if path is not None and not Path(str(path)).is_file():
             raise ValueError(f"no file at {name} = {path}; give the path of an existing file")
-    for name, known in (("flip", FLIPS), ("unit", UNITS)):
+    for name, known in (("flip", FLIPS), ("unit", UNIT_NAMES), ("split", ("no", "bbox"))):
         if name in table and table[name] not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {table[name]!r}")
+    factor, span = table.get("polarisation"), table.get("range")
+    if factor is not None and not -1 <= float(factor) <= 1:
+        raise ValueError(f"polarisation must lie between -1 and 1, got {factor!r}")
+    if span is not None:
+        try:
+            low, high = (float(value) for value in span)
+        except (TypeError, ValueError):
+            raise ValueError(f"range takes two numbers, such as 1.2,7.0, got {span!r}") from None
+        if not low < high:
+            raise ValueError(f"range takes the lower number first, got {span!r}")
 
 
-integration.also_accepts = (*METADATA_KEYS, "center_px")  # type: ignore[attr-defined]
+integration.also_accepts = (*METADATA_KEYS, "center_px", "wavelength_a")  # type: ignore[attr-defined]
 integration.check = check  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .recording_choice import stacks
+from .recording_fabio import FABIO_SUFFIXES, FabioSource
 from .recording_formats import FORMAT_SUFFIXES, FormatStore
 from .recording_images import TIFF_SUFFIXES, MibSource, Opener, TiffSource, beside, image_store
 from .recording_layouts import describe
@@ -38,23 +39,19 @@ NO_RECORDING: dict[str, str] = {
     ),
     ".hdr": "is the header of a .mib file; play the .mib file",
     ".npy": "is one array without names; save it as .npz with the name frames",
-    **dict.fromkeys(
-        (".cbf", ".edf"),
-        "is an image that is not read here; convert it to TIFF or HDF5, for instance with fabio",
-    ),
 }
 """Suffix to what such a file is and what to do instead."""
 
 _KINDS = (
-    "HDF5, CXI, NeXus, .npz, .zarr, .tif, .mib, text patterns (.xy .xye .fxye .chi .dat), spectra "
-    "(.mca .spe), a folder or .zip of such files, and with the extra 'formats' also"
+    "HDF5, CXI, NeXus, .npz, .zarr, .tif, .cbf, .edf, .mib, text patterns (.xy .xye .fxye .chi "
+    ".dat), spectra (.mca .spe), a folder or .zip of such files, and with the extra 'formats' also"
 )
 
 
 def known(suffix: str) -> bool:
     """Return whether files of a suffix can be played."""
     return (
-        suffix in TEXT_SUFFIXES | TIFF_SUFFIXES | HDF5_SUFFIXES | FORMAT_SUFFIXES
+        suffix in TEXT_SUFFIXES | TIFF_SUFFIXES | FABIO_SUFFIXES | HDF5_SUFFIXES | FORMAT_SUFFIXES
         or suffix == ".npz"
     )
 
@@ -96,7 +93,7 @@ def open_file(path: Path) -> Store:
     if suffix in FORMAT_SUFFIXES and suffix != ".mib":
         return FormatStore(path)
     store = open_stream(lambda: path.open("rb"), path.name, path.stat().st_size)
-    if suffix in TIFF_SUFFIXES and isinstance(store, ArrayStore):
+    if suffix in TIFF_SUFFIXES | FABIO_SUFFIXES and isinstance(store, ArrayStore):
         facts, notes = beside(path)
         return ArrayStore(
             {**{n: store.lazy(n) for n in store.names}, **facts}, store.notes + notes, store.grid
@@ -105,7 +102,7 @@ def open_file(path: Path) -> Store:
 
 
 def open_stream(opener: Opener, name: str, size: int) -> Store:
-    """Open one file of the kinds that need no path: text, TIFF, MIB.
+    """Open one file of the kinds that need no path: text, TIFF, CBF, EDF, MIB.
 
     Parameters
     ----------
@@ -122,6 +119,8 @@ def open_stream(opener: Opener, name: str, size: int) -> Store:
     suffix = Path(name).suffix.lower()
     if suffix in TIFF_SUFFIXES:
         return image_store(TiffSource(opener, name), name, [])
+    if suffix in FABIO_SUFFIXES:
+        return image_store(FabioSource(opener, name), name, [])
     if suffix == ".mib":
         return image_store(MibSource(opener, name), name, [])
     if suffix in TEXT_SUFFIXES:

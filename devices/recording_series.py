@@ -12,13 +12,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .recording_fabio import FABIO_SUFFIXES
 from .recording_frames import Joined
 from .recording_images import TIFF_SUFFIXES, Opener, image_store
 from .recording_kinds import NO_RECORDING, known, open_file, open_in_memory, open_stream
 from .recording_store import LARGEST_BYTES, ArrayStore, RecordingError, Store
 from .recording_text import TEXT_SUFFIXES
 
-_SERIES = TEXT_SUFFIXES | TIFF_SUFFIXES | {".mib"}
+_SERIES = TEXT_SUFFIXES | TIFF_SUFFIXES | FABIO_SUFFIXES | {".mib"}
 _LARGEST_MEMBER_BYTES = 1_000_000_000
 _MOST_MEMBERS = 100_000
 _AXES = ("two_theta_deg", "q_per_a", "axis", "energy_kev_axis")

@@ -103,7 +103,8 @@ def test_spectra_in_text(tmp_path, name, body, shape):
         ("a.cif", "data_Al", "crystal structure"),
         ("a.json", "[]", "Bluesky documents"),
         ("a.npy", "x", "save it as .npz"),
-        ("a.edf", "{", "convert it to TIFF or HDF5"),
+        ("a.edf", "{", "no readable EDF image"),
+        ("a.cbf", "###CBF", "no readable CBF image"),
         ("a.tif", "II*", "no readable TIFF"),
         ("a.mib", "HDR", "no readable .mib"),
         ("a.zip", "PK", "no readable .zip"),
@@ -392,3 +393,23 @@ def test_any_layout(tmp_path, arrays, kind):
     else:
         h5(tmp_path, "any.h5", **made)
     assert "\n" not in try_all(path)
+
+
+@pytest.mark.parametrize("suffix", [".cbf", ".edf"])
+def test_images_of_beamlines_are_played_alone_and_as_a_series(tmp_path, suffix):
+    fabio = pytest.importorskip("fabio")
+    made = fabio.cbfimage.CbfImage if suffix == ".cbf" else fabio.edfimage.EdfImage
+    images = np.random.default_rng(0).poisson(9, (3, 12, 10)).astype(np.int32)
+    images[:, 4] = -1
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for i, image in enumerate(images):
+        made(data=image).write(str(folder / f"a_{i}{suffix}"))
+    with Recording(folder / f"a_1{suffix}") as one:
+        assert (one.frames[0:1] == images[1]).all()
+        np.testing.assert_array_equal(one.corrections["bad_pixels"], images[0] < 0)
+    with Recording(folder) as series:
+        np.testing.assert_array_equal(series.frames[0:3], images)
+    whole = (folder / f"a_0{suffix}").read_bytes()
+    (tmp_path / f"cut{suffix}").write_bytes(whole[: len(whole) // 2])
+    assert "cut short" in said(tmp_path / f"cut{suffix}")

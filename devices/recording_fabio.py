@@ -1,0 +1,113 @@
+"""Frames of CBF and EDF files, through fabio."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from .recording_images import Opener
+from .recording_store import RecordingError
+
+FABIO_SUFFIXES = frozenset({".cbf", ".edf"})
+_NUMBER = r"\s*[=:]?\s*([\d.eE+-]+)\s*"
+_FACTS: dict[str, tuple[str, float]] = {
+    "wavelength_m": (r"Wavelength" + _NUMBER + "A", 1e-10),
+    "detector_distance_m": (r"Detector_distance" + _NUMBER + "m", 1.0),
+    "dwell_ms": (r"Exposure_period" + _NUMBER + "s", 1e3),
+}
+_CBF_DATA = b"\x0c\x1a\x04\xd5"
+_CBF_SIZE = re.compile(rb"X-Binary-Size:\s*(\d{1,12})")
+_PIXEL = re.compile(r"Pixel_size\s+([\d.eE+-]+)\s*m\s*x\s*([\d.eE+-]+)\s*m")
+
+
+class FabioSource:
+    """The frames of a CBF or EDF file as (n, h, w).
+
+    Parameters
+    ----------
+    opener : callable () -> file
+    name : str
+        With its suffix.
+
+    Raises
+    ------
+    RecordingError
+        When fabio cannot read it, or it holds no images.
+    """
+
+    def __init__(self, opener: Opener, name: str) -> None:
+        self._opener, self._name = opener, name
+        image = self._read()
+        first = np.asarray(image.data)
+        if first.ndim != 2 or first.dtype.kind not in "uif":
+            raise RecordingError(f"{name} holds no image of numbers; play the detector's own file.")
+        self.shape = (int(image.nframes), *first.shape)
+        self.dtype = first.dtype
+        self._header = "\n".join(f"{key} {value}" for key, value in image.header.items())
+
+    def _read(self) -> Any:
+        import fabio.cbfimage  # heavy, and only images of beamlines need it
+        import fabio.edfimage
+        from fabio.fabioutils import BytesIO  # with the lock that fabio asks for
+
+        cbf = self._name.lower().endswith(".cbf")
+        with self._opener() as file:
+            content = file.read()
+        if cbf:
+            self._whole_cbf(content)
+        image = fabio.cbfimage.CbfImage() if cbf else fabio.edfimage.EdfImage()
+        try:
+            found = image.read(BytesIO(content))
+            _ = found.data  # fabio reads late
+            for frame in range(1, found.nframes):
+                _ = found.get_frame(frame).data
+        except Exception as error:  # a damaged image raises anything
+            raise RecordingError(
+                f"{self._name} is no readable {'CBF' if cbf else 'EDF'} image, or is cut short: "
+                f"{error}."
+            ) from error
+        if found.data is None:
+            raise RecordingError(f"{self._name} holds no image, or is cut short.")
+        return found
+
+    def _whole_cbf(self, content: bytes) -> None:
+        """Raise for a CBF that ends before its data do: fabio would look for the rest forever."""
+        begin = content.find(_CBF_DATA)
+        size = _CBF_SIZE.search(content[: max(begin, 0)])
+        if size is None or len(content) < begin + len(_CBF_DATA) + int(size[1]):
+            raise RecordingError(f"{self._name} is no readable CBF image, or is cut short.")
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Read consecutive frames.
+
+        Raises
+        ------
+        RecordingError
+            When one is damaged or has another shape.
+        """
+        start, stop, _ = rows.indices(self.shape[0])
+        image = self._read()
+        out = np.empty((max(stop - start, 0), *self.shape[1:]), self.dtype)
+        for place, row in enumerate(range(start, stop)):
+            found = np.asarray(image.data if row == 0 else image.get_frame(row).data)
+            if found.shape != self.shape[1:]:
+                raise RecordingError(
+                    f"frame {row} of {self._name} has shape {found.shape}, the first "
+                    f"{self.shape[1:]}; split the file."
+                )
+            out[place] = found
+        return out
+
+    def facts(self) -> dict[str, np.ndarray]:
+        """Return what the file's header says, under our names."""
+        out: dict[str, np.ndarray] = {}
+        for name, (pattern, factor) in _FACTS.items():
+            found = re.search(pattern, self._header)
+            if found:
+                out[name] = np.asarray(float(found[1]) * factor)
+        pixel = _PIXEL.search(self._header)
+        if pixel:
+            out["detector_pixel_m"] = np.asarray([float(pixel[2]), float(pixel[1])])
+        return out
