@@ -21,6 +21,8 @@ from .signals import ReadOnlySignal
 
 log = logging.getLogger(__name__)
 
+_LONGEST_SYNC_S = 5.0
+
 
 class PotentiostatError(RuntimeError):
     """The potentiostat could not do what it was asked, or was lost."""
@@ -85,7 +87,7 @@ class PotentiostatLink(Device):
         super().__init__(prefix, name=name, **kwargs)
         self.timeout_s = float(timeout_s)
         self.hardware_limits = Limits()
-        self._synced = (0.0, time.monotonic(), time.time())
+        self._synced = (0.0, time.monotonic(), time.time(), math.inf)
 
     def connect(self) -> None:
         """Wait for the instrument, and learn its limits.
@@ -159,10 +161,20 @@ class PotentiostatLink(Device):
         return reading
 
     def _sync(self, clock_s: float, before: float) -> None:
-        """Note what the clocks of the instrument and of this machine showed at one moment."""
+        """Note what the clocks of the instrument and of this machine showed at one moment.
+
+        The quickest exchange of the last seconds counts, as in NTP: half of its time is the
+        error. A slower one takes its place where the two contradict each other.
+        """
         after = time.monotonic()
-        middle = 0.5 * (before + after)
-        self._synced = (clock_s, middle, time.time() - (time.monotonic() - middle))
+        middle, took_s = 0.5 * (before + after), after - before
+        known_s, known_middle, _, known_took_s = self._synced
+        expected_s = known_s + (middle - known_middle) * float(self.clock_speed.get())
+        apart_s = abs(expected_s - clock_s) / float(self.clock_speed.get())
+        stale = middle - known_middle > _LONGEST_SYNC_S
+        if took_s <= known_took_s or stale or apart_s > 0.5 * (took_s + known_took_s) + 1e-3:
+            utc_s = time.time() - (time.monotonic() - middle)
+            self._synced = (clock_s, middle, utc_s, took_s)
 
     def host_times(self, device_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return this machine's clocks for times of the instrument, by the latest exchange.
@@ -176,13 +188,13 @@ class PotentiostatLink(Device):
         monotonic_s, utc_s : (n,) float64, s
             To half the time of an exchange, some milliseconds on a local network.
         """
-        clock_s, monotonic_s, utc_s = self._synced
+        clock_s, monotonic_s, utc_s, _ = self._synced
         behind = (clock_s - device_s) / float(self.clock_speed.get())
         return monotonic_s - behind, utc_s - behind
 
     def device_now_s(self) -> float:
         """Return what the instrument's clock shows now, by the latest exchange."""
-        clock_s, monotonic_s, _ = self._synced
+        clock_s, monotonic_s, *_ = self._synced
         return clock_s + (time.monotonic() - monotonic_s) * float(self.clock_speed.get())
 
     def send(self, command: str) -> None:

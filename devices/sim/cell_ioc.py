@@ -49,7 +49,7 @@ class CellIoc:
         instrument: Instrument,
         *,
         speed: float = 1.0,
-        watchdog_s: float = 0.7,
+        watchdog_s: float = 0.5,
         linger_s: float = 5.0,
         log_path: str | Path | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class CellIoc:
         if behind_s > most_s + self.instrument.interval_s:
             # this machine is too slow: the instrument's clock slips, and nothing is skipped
             self._origin += (behind_s - most_s - self.instrument.interval_s) / self.speed
-        self.instrument.advance_to(self.now_s())
+        self._catch_up(now + 2 * TICK_S)
         if gap > self.watchdog_s / 2:
             return  # it slept itself: what the driver said meanwhile has not been read yet
         if self.instrument.programmed and now - self._heard > self.watchdog_s:
@@ -91,6 +91,15 @@ class CellIoc:
         if self._orphaned is not None and now - self._orphaned > self.linger_s:
             self.log("end", reason="the driver is gone")
             self.over = True
+
+    def _catch_up(self, until: float) -> None:
+        """Let the instrument come up to now, but leave commands and heartbeats no long wait."""
+        instrument = self.instrument
+        goal_s = self.now_s()
+        while (clock_s := instrument.clock_s) < goal_s and time.monotonic() < until:
+            instrument.advance_to(min(goal_s, clock_s + max(instrument.interval_s, 60.0)))
+            if instrument.clock_s == clock_s:
+                break  # the next sample is not due yet
 
     def hear(self) -> None:
         """Note a heartbeat."""
@@ -223,7 +232,7 @@ def main() -> None:
     parser.add_argument("--prefix", default="sim:cell:")
     parser.add_argument("--port", type=int, default=5064, help="of Channel Access, on 127.0.0.1")
     parser.add_argument("--speed", type=float, default=1.0)
-    parser.add_argument("--watchdog-s", type=float, default=0.7)
+    parser.add_argument("--watchdog-s", type=float, default=0.5)
     parser.add_argument("--linger-s", type=float, default=5.0)
     parser.add_argument("--log", type=Path)
     parser.add_argument("--seed", type=int, default=0)

@@ -247,7 +247,7 @@ class Instrument:
             before, voltage = self.cell.state, self.cell.voltage_v
             flag = self.amplifier.drive(part_s, *self._demand(part_s), self.range_ma)
             moved = abs(self.cell.voltage_v - voltage)
-            if moved > _MOST_CHANGE_V and part_s > _SHORTEST_SOLVE_S and self.driving:
+            if part_s > _SHORTEST_SOLVE_S and self.driving and moved > self._most_change_v(voltage):
                 self.cell.state, self.cell.voltage_v = before, voltage
                 part_s *= 0.25
                 continue
@@ -264,6 +264,16 @@ class Instrument:
         if self.state == RUNNING:
             self._step_charge_mah += passed
         return flags
+
+    def _most_change_v(self, voltage_v: float) -> float:
+        """Return how far the voltage may go at once: little where it soon has to act."""
+        ends = [limits.lower_v for limits in (self.hardware.limits, self._limits)]
+        ends += [limits.upper_v for limits in (self.hardware.limits, self._limits)]
+        if self.state == RUNNING:
+            step = self._steps[self._step]
+            ends += [step.below_v, step.above_v]
+        nearest = min((abs(voltage_v - end) for end in ends if end is not None), default=1.0)
+        return max(_MOST_CHANGE_V, 0.25 * nearest)
 
     def _crossed(self) -> bool:
         """Whether the voltage is where the step ends or a limit is broken."""

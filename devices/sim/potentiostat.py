@@ -62,7 +62,7 @@ class SimPotentiostat(Potentiostat):
         speed: float = 1.0,
         cell: Mapping[str, Any] | None = None,
         seed: int = 0,
-        watchdog_s: float = 0.7,
+        watchdog_s: float = 0.5,
         linger_s: float = 5.0,
         log_path: str | Path | None = None,
         **kwargs: Any,
