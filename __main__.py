@@ -105,6 +105,9 @@ def play(
     ] = "recorded",
     settings: Setting = None,
     rate: Annotated[str | None, typer.Option("--rate", help="Frames per second, or max.")] = None,
+    cell: Annotated[
+        Path | None, typer.Option("--cell", help="A cell's log, joined by time.")
+    ] = None,
     save: Save = None,
     directory: Directory = None,
     as_json: Json = False,
@@ -123,6 +126,7 @@ def play(
         rate=rate,
         save=save,
         directory=directory,
+        cell=cell,
     )
     _report(report, as_json, _run_lines(report))
 

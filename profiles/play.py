@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..callbacks.metadata import METADATA_KEYS
+from ..devices.cell_log import read_cell_log
 from ..devices.recorded import Recording, play
 from ..models.base import Batch, Corrections
 from .archive import layout
+from .cell_files import add_arrays, join_cell
 from .commands import check_metadata, execute
 from .compose import check_analysis, load_plans
 from .registry import SettingError
@@ -39,6 +41,7 @@ def run_play(
     rate: str | float | None = None,
     save: Path | None = None,
     directory: str | os.PathLike[str] | None = None,
+    cell: Path | None = None,
 ) -> Report:
     """Play a recorded file through the analyses.
 
@@ -58,6 +61,8 @@ def run_play(
         ``.npz`` for the results.
     directory : path, optional
         Of the archive.
+    cell : Path, optional
+        A cell's log; what it showed at each frame is saved as ``cell.*``.
 
     Raises
     ------
@@ -78,6 +83,9 @@ def run_play(
     known = {key: value for key, value in bare.items() if key in METADATA_KEYS}
     with Recording(Path(file), **known) as recording:
         report.warnings += recording.notes
+        joined = {}
+        if cell is not None:
+            joined = join_cell(recording, read_cell_log(cell), report.warnings)
         pace = _pace(rate, recording)
         camera, coils, metadata = play(recording, place.frames, rate=pace)
         metadata |= bare | {"recorded_file": str(Path(file).resolve())}
@@ -92,6 +100,8 @@ def run_play(
                 report,
                 save=save,
             )
+    if joined and save is not None and check_target(save).is_file():
+        add_arrays(check_target(save), joined)
     return report.close()
 
 

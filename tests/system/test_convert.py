@@ -1,5 +1,7 @@
 """flyback convert: a cell log in the Battery Data Format, or one sentence."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -30,3 +32,67 @@ def test_what_is_no_log_is_refused_in_one_sentence(flyback, tmp_path, name, to, 
     assert out == ""
     assert len(err.strip().splitlines()) == 1
     assert says in err
+
+
+def series(folder, times):
+    """Patterns in a folder, a scan log beside it, and a cell's log from 100 to 200 s."""
+    (folder / "xrd").mkdir(parents=True)
+    rows = ["scan_number,cell_name,start_time,end_time"]
+    for number, time in enumerate(times, start=101):
+        axis = np.linspace(2, 30, 60)
+        np.savetxt(folder / "xrd" / f"{number}_sum.xye", np.stack([axis, axis, axis], axis=1))
+        stamp = "1970-01-12 13:{:02d}:{:02d}"
+        begin, end = time - 5, time + 5
+        rows.append(
+            f"{number},c,{stamp.format(*divmod(begin, 60))},{stamp.format(*divmod(end, 60))}"
+        )
+    (folder / "scans.csv").write_text("\n".join(rows))
+    began = 11 * 86400 + 13 * 3600
+    lines = ["Test Time / s,Voltage / V,Current / A,Unix Time / s"]
+    lines += [f"{t},{3 + t / 1000},0.001,{began + 100 + t}" for t in range(0, 101, 10)]
+    (folder / "cell.bdf.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_patterns_are_joined_with_a_cell_by_time(flyback, tmp_path):
+    folder = series(tmp_path / "run", [50, 105, 155, 300])
+    save = tmp_path / "out.npz"
+    code, _, err = flyback(
+        "play", folder / "xrd", "--cell", folder / "cell.bdf.csv", "--rate", "max", "--save", save
+    )
+    assert code == 0, err
+    assert "2 of 4 frames have no sample of the cell" in err
+    with np.load(save, allow_pickle=False) as saved:
+        assert "virtual_images.sum" in saved.files
+        np.testing.assert_array_equal(saved["cell.has_sample"], [False, True, True, False])
+        np.testing.assert_allclose(saved["cell.voltage_v"], [np.nan, 3.005, 3.055, np.nan])
+        np.testing.assert_allclose(saved["cell.current_ma"][1:3], 1.0)
+
+
+def test_frames_without_times_cannot_be_joined(flyback, tmp_path):
+    folder = series(tmp_path / "run", [50, 105])
+    (folder / "scans.csv").unlink()
+    code, out, err = flyback("play", folder / "xrd", "--cell", folder / "cell.bdf.csv")
+    assert code == 2
+    assert out == ""
+    assert "nothing says when the frames of xrd were taken" in err
+
+
+@pytest.mark.data
+@pytest.mark.heavy
+def test_the_coin_cell_of_the_reference_data(flyback, data_folder, tmp_path):
+    pytest.importorskip("NewareNDA", reason="the extra 'cells' is not installed")
+    archive = data_folder / "operando/coincell8/coincell8_LDE2_reduced.zip"
+    with zipfile.ZipFile(archive) as file:
+        file.extract("coincell8_LDE2/Echem/cc8.ndax", tmp_path)
+    save = tmp_path / "out.npz"
+    code, _, err = flyback(
+        "play", archive, "--cell", tmp_path / "coincell8_LDE2/Echem/cc8.ndax", "--rate", "max",
+        "--save", save,
+    )  # fmt: skip
+    assert code == 0, err
+    with np.load(save, allow_pickle=False) as saved:
+        np.testing.assert_array_equal(saved["cell.has_sample"], [False, True, True, True, True])
+        np.testing.assert_allclose(
+            saved["cell.voltage_v"], [np.nan, 3.0977, 3.0977, 3.0974, 3.5801], atol=2e-4
+        )

@@ -1,0 +1,136 @@
+"""When the frames of a recording were taken: from the file, or from a scan log beside it."""
+
+from __future__ import annotations
+
+import csv
+import re
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from .recording import Recording, RecordingError
+from .recording_series import inside_zip, natural
+
+_EPOCH_S = 1e8  # times above are seconds since 1970, below since some start
+_MOST_LOGS, _LARGEST_LOG_BYTES = 50, 20_000_000
+_START, _END = ("start_time", "time_start", "start"), ("end_time", "time_end", "end")
+
+
+def frame_times(recording: Recording, notes: list[str]) -> np.ndarray:
+    """Return the middle of each frame's exposure, (n,) float64, s since the epoch.
+
+    Times without a zone are read as UTC.
+
+    Parameters
+    ----------
+    recording : Recording
+    notes : list of str
+        Is told what was assumed.
+
+    Raises
+    ------
+    RecordingError
+        When nothing says when the frames were taken.
+    """
+    if recording.time_s is not None and float(np.median(recording.time_s)) > _EPOCH_S:
+        return recording.time_s
+    names = _names(recording)
+    for title, text in _logs(recording.path):
+        times = _from_log(text, names)
+        if times is not None:
+            notes.append(f"times of the frames: from the scan log {title}, read as UTC")
+            return times
+    raise RecordingError(
+        f"nothing says when the frames of {recording.path.name} were taken, so no cell log can be "
+        "joined; put time_s (seconds since 1970) into the file, or a scan log beside it: a .csv "
+        "with scan_number, start_time and end_time, the number being part of the files' names."
+    )
+
+
+def _names(recording: Recording) -> list[str]:
+    """Return the names of the files behind the frames."""
+    path = recording.path
+    if path.is_file() and path.suffix.lower() != ".zip":
+        return [path.name] * len(recording)
+    if inside_zip(path) is not None and not path.exists():
+        return [path.name] * len(recording)
+    if path.is_dir():
+        listed = [file.name for file in path.iterdir() if file.is_file()]
+    else:
+        with zipfile.ZipFile(path) as archive:
+            listed = [name for name in archive.namelist() if not _hidden(name)]
+    by_suffix: dict[str, list[str]] = {}
+    for name in sorted(listed, key=natural):
+        by_suffix.setdefault(PurePosixPath(name).suffix.lower(), []).append(name)
+    fitting = [names for names in by_suffix.values() if len(names) == len(recording)]
+    return [PurePosixPath(name).name for name in fitting[0]] if len(fitting) == 1 else []
+
+
+def _hidden(name: str) -> bool:
+    return name.endswith("/") or any(
+        part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts
+    )
+
+
+def _logs(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and text of the .csv files in an archive, or in and beside a folder."""
+    within = inside_zip(path)
+    archive_path = path if path.suffix.lower() == ".zip" else within[0] if within else None
+    if archive_path is not None and archive_path.is_file():
+        with zipfile.ZipFile(archive_path) as archive:
+            for entry in archive.infolist():
+                small = entry.file_size <= _LARGEST_LOG_BYTES
+                if (
+                    entry.filename.lower().endswith(".csv")
+                    and small
+                    and not _hidden(entry.filename)
+                ):
+                    yield entry.filename, archive.read(entry).decode("utf-8", errors="replace")
+        return
+    folder = path if path.is_dir() else path.parent
+    near = [*folder.glob("*.csv"), *folder.parent.glob("*.csv"), *folder.parent.glob("*/*.csv")]
+    for file in list(dict.fromkeys(near))[:_MOST_LOGS]:
+        try:
+            if file.stat().st_size <= _LARGEST_LOG_BYTES:
+                yield file.name, file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+
+
+def _from_log(text: str, names: list[str]) -> np.ndarray | None:
+    """Return the middles of the exposures that a scan log has of all files, else None."""
+    if not names:
+        return None
+    try:
+        rows = list(csv.DictReader(text.lstrip("\ufeff").splitlines()))
+    except csv.Error:
+        return None
+    titles = {str(title).strip().lower(): title for title in (rows[0] if rows else {})}
+    start = next((titles[each] for each in _START if each in titles), None)
+    end = next((titles[each] for each in _END if each in titles), None)
+    number = next((titles[t] for t in titles if "scan" in t or "file" in t or "frame" in t), None)
+    if start is None or end is None or number is None:
+        return None
+    known = {}
+    for row in rows:
+        a, b = _instant(row[start]), _instant(row[end])
+        if a is not None and b is not None and row[number]:
+            known[str(row[number]).strip()] = 0.5 * (a + b)
+    found = [
+        next((known[part] for part in (*re.findall(r"\d+", name), name) if part in known), None)
+        for name in names
+    ]
+    if any(time is None for time in found):
+        return None
+    return np.array(found, float)
+
+
+def _instant(text: str | None) -> float | None:
+    try:
+        moment = datetime.fromisoformat(str(text).strip())
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
