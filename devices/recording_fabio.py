@@ -59,7 +59,7 @@ class FabioSource:
             self._whole_cbf(content)
         image = fabio.cbfimage.CbfImage() if cbf else fabio.edfimage.EdfImage()
         try:
-            found = image.read(BytesIO(content))
+            found: Any = image.read(BytesIO(content))
             _ = found.data  # fabio reads late
             for frame in range(1, found.nframes):
                 _ = found.get_frame(frame).data
