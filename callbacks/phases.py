@@ -88,7 +88,7 @@ def phases(
     """
     files, windows = listed(cif), listed(window)
     check(
-        {"cif": files, "window": windows, "false_alarm_rate": false_alarm_rate}
+        {"cif": files, "window": windows, "false_alarm_rate": false_alarm_rate, "fit": fit}
         | {"poni": poni, "mask": mask, "flip": flip}
     )
     energy = {**start, **metadata}.get("energy_kev")
@@ -162,6 +162,9 @@ def check(table: Mapping[str, Any]) -> None:
         raise ValueError(f"two CIFs are called {twice[0]!r}; phases need different names")
     for path in (str(find_cif(name)) for name in files):
         _phase(path, _stamp(path), 6.0, None)
+    strange = [kind for kind in listed(table.get("fit", KINDS)) if kind not in KINDS]
+    if strange:
+        raise ValueError(f"fit may hold {', '.join(KINDS)}, not {strange[0]!r}")
     for name in ("poni", "mask"):
         path = table.get(name)
         if path is not None and not Path(str(path)).is_file():

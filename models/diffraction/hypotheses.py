@@ -38,7 +38,7 @@ _LEAST_SPAN = 0.3
 _FINE = 0.06
 """Steps between places over a line's width."""
 _MOST_BINS = 2000
-_FINEST, _WIDTH_STEP, _MIXING_STEP, _MOST_SHAPES = 4, 1.04, 0.02, 80
+_FINEST, _WIDTH_STEP, _MIXING_STEP, _MOST_SHAPES = 4, 1.04, 0.02, 60
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def weigh(
         others = [int(p) for p in np.flatnonzero(k.tracked.present) if p not in family]
         rows = np.concatenate([model.columns(k.theta, others)[others], model.background]) * weight
         prepared.append((intensity * weight, weight, rows))
-    steps = np.linspace(-reach, reach, 2 * int(np.clip(reach / (_FINE * line), 20, 80)) + 1)
+    steps = np.linspace(-reach, reach, 2 * int(np.clip(reach / (_FINE * line), 20, 50)) + 1)
     bins = sum(int(np.count_nonzero(weight)) for _, weight, _ in prepared)
     floor = (0.7 * float(np.median(np.diff(model.q)))) ** 2
 
@@ -205,6 +205,11 @@ def _path(
         widths.append(share @ shape / share.sum())
     cell, doubt = np.array(cells), np.array(doubts)
     width2 = np.median(widths, axis=0)
+    # a cell that is hardly known says nothing of how far cells went
+    worst = np.max(doubt / cell, axis=1)
+    sure = np.isfinite(worst) & (worst <= 4 * _median(worst))
+    if sure.any():
+        cell, doubt = cell[sure], doubt[sure]
     middle = cell.mean(axis=0) if len(cell) < 3 else (cell.max(axis=0) + cell.min(axis=0)) / 2
     relative = (cell - middle) / middle
     length = np.array([name in "abc" for name in lattice.free])
@@ -223,6 +228,11 @@ def _path(
     centre = middle * (1 + along * (seen.max() + seen.min()) / 2)
     span = float(seen.max() - seen.min())
     return centre, along, float(reach), float(line), width2, span
+
+
+def _median(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else np.inf
 
 
 def _along_path(

@@ -24,7 +24,7 @@ _CELL_FROM, _SHAPE_FROM = 4.0, 12.0
 """Amounts over their sigma from which cells, and widths, are fitted."""
 _GONE_DRIFT, _GONE_LEVEL = 2.0, 4.0
 _WORSE, _MEMORY = 1.5, 0.2
-_REST = 4
+_REST = 1
 _BELIEVED, _IMPERFECT = 3.0, 1.5
 _SHAPE_KNOWN_AFTER, _MIXING_SPREAD = 3, 0.1
 

@@ -78,9 +78,7 @@ class Verdicts:
         if len(leads) and leads.max() > 0:
             best = int(np.argmax(leads))
             verdict, about = each[best], phases[best].name
-        elif self._exchanged() and UNDECIDED not in [
-            name for name, row in zip(each, criterion, strict=True) if np.isfinite(row).all()
-        ]:
+        elif self._exchanged() and not (criterion[:, 0] > DECISIVE).any():
             verdict, about = TWO_PHASE, ", ".join(self._exchanged())
         self._found = {
             "verdict": Quantity(verdict),
