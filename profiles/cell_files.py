@@ -47,7 +47,8 @@ def join_cell(recording: Recording, log: CellLog, notes: list[str]) -> dict[str,
     dict of (n,) array
         ``cell.time_s`` since the epoch, ``cell.voltage_v``, ``cell.current_ma`` (between two
         samples on the straight line), ``cell.cycle_count`` and ``cell.step_count`` where the log
-        has them; NaN where there is no sample before or after, and ``cell.has_sample`` is then false.
+        has them; NaN where there is no sample before or after, and ``cell.has_sample`` is then
+        false.
 
     Raises
     ------
