@@ -90,7 +90,51 @@ def integration(
         {"poni": poni, "flip": flip, "unit": unit, "mask": mask, "dark": dark, "flat": flat}
         | {"split": split, "polarisation": polarisation, "range": range}
     )
-    said = {**start, **metadata}
+    make = integrator_maker(
+        {**start, **metadata},
+        poni=poni,
+        flip=flip,
+        bins=bins,
+        unit=unit,
+        split=split,
+        range=range,
+        mask=mask,
+        dark=dark,
+        flat=flat,
+        polarisation=polarisation,
+        saturation_counts=saturation_counts,
+    )
+
+    def build(batch: Batch) -> Integration:
+        return Integration(make, monitor=monitor)
+
+    return LiveCallback(start, publisher, build)
+
+
+def integrator_maker(
+    said: Mapping[str, Any],
+    *,
+    poni: str | None = None,
+    flip: str = "none",
+    bins: int = 2000,
+    unit: str = "q",
+    split: str = "bbox",
+    range: Sequence[float] | None = None,
+    mask: str | None = None,
+    dark: str | None = None,
+    flat: str | None = None,
+    polarisation: float | None = None,
+    saturation_counts: float | None = None,
+) -> Callable[[tuple[int, int], Corrections], Integrator]:
+    """Return what makes the integrator of frames once their shape is known.
+
+    Parameters
+    ----------
+    said : mapping
+        The run's start document with what takes the place of it.
+    **settings
+        As of `integration`.
+    """
 
     def make(shape: tuple[int, int], corrections: Corrections) -> Integrator:
         geometry = _geometry(said, shape, poni, UNIT_NAMES[unit], flip, polarisation)
@@ -115,10 +159,7 @@ def integration(
             **images,
         )
 
-    def build(batch: Batch) -> Integration:
-        return Integration(make, monitor=monitor)
-
-    return LiveCallback(start, publisher, build)
+    return make
 
 
 def _geometry(

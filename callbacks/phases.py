@@ -7,17 +7,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..models.base import Batch, Corrections
+from ..models.base import Batch
 from ..models.diffraction.detection import alarm_level
-from ..models.diffraction.detector_image import read_detector_image
-from ..models.diffraction.geometry import FLIPS, geometry_from_poni
-from ..models.diffraction.integrator import Integrator
+from ..models.diffraction.geometry import FLIPS
 from ..models.diffraction.known_phases import find_cif
 from ..models.diffraction.pattern_model import KINDS
 from ..models.diffraction.phase_series import PhaseSeries
 from ..models.diffraction.powder import PowderPhase, read_phase
 from ..models.diffraction.tracker import FALSE_ALARM_RATE
 from ..models.physics import photon_wavelength_m
+from .integration import integrator_maker
 from .live import LiveCallback
 from .metadata import METADATA_KEYS
 from .publish import Publisher
@@ -75,7 +74,8 @@ def phases(
     lines : int
         How many lines are followed without any crystal.
     poni : str, optional
-        The .poni file of images, which are integrated first; patterns need none.
+        The .poni file of images, which are integrated first, where the run does not state the
+        geometry (see the analysis `integration`); patterns need none.
     flip, mask, bins, polarisation
         As of the analysis `integration`.
     **metadata
@@ -100,14 +100,14 @@ def phases(
         paths = [str(find_cif(name)) for name in [*files, *windows]]
         return [_phase(path, _stamp(path), q_max, energy_kev) for path in paths]
 
-    def integrator(shape: tuple[int, int], corrections: Corrections) -> Integrator:
-        how: Any = {"unit": "q_per_a", "flip": flip, "polarisation_factor": polarisation}
-        geometry = geometry_from_poni(str(poni), shape, **how)
-        bad = corrections.bad_pixels
-        if mask is not None:
-            known = read_detector_image(mask, shape, "mask") != 0
-            bad = known if bad is None else known | bad
-        return Integrator(geometry, bins=bins, mask=bad, dark=corrections.dark)
+    integrator = integrator_maker(
+        {**start, **metadata},
+        poni=poni,
+        flip=flip,
+        mask=mask,
+        bins=bins,
+        polarisation=polarisation,
+    )
 
     def build(batch: Batch) -> PhaseSeries:
         return PhaseSeries(
@@ -118,7 +118,7 @@ def phases(
             q_min_per_a=q_min_per_a,
             q_max_per_a=q_max_per_a,
             lines=lines,
-            integrator=None if poni is None else integrator,
+            integrator=integrator,
             fit=listed(fit),
             background_terms=background_terms,
             false_alarm_rate=false_alarm_rate,

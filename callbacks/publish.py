@@ -112,9 +112,17 @@ class Publisher:
         self._last = time.monotonic()
 
     def finish(self, quantities: Mapping[str, Quantity]) -> None:
-        """Publish the final scalars, arrays and texts, and close the run as a success."""
+        """Publish the final scalars, arrays and texts, and close the run as a success.
+
+        An array with nothing in it, such as the places of no peaks, is left out: the catalogue has
+        no chunk for it.
+        """
         self.update(quantities)
-        arrays = {k: q for k, q in quantities.items() if q.dims and not _is_text(q.value)}
+        arrays = {
+            key: q
+            for key, q in quantities.items()
+            if q.dims and not _is_text(q.value) and np.size(q.value)
+        }
         if arrays:
             self._arrays(arrays)
         texts = {

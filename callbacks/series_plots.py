@@ -67,11 +67,17 @@ def _bins(result: Mapping[str, Quantity]) -> tuple[str, np.ndarray] | None:
 
 
 def _clock(result: Mapping[str, Quantity], n: int) -> tuple[np.ndarray, str]:
-    """Return the time of each frame since the first, or its number."""
-    if "time_s" in result and np.shape(result["time_s"].value) == (n,):
-        times = np.asarray(result["time_s"].value, float)
-        since = times - np.nanmin(times)
-        return (since / 3600, "time, h") if np.nanmax(since) > 7200 else (since, "time, s")
+    """Return the time of each frame since the first, or its number.
+
+    The cell's own clock counts, where it has one: a simulated cell may run faster than ours.
+    """
+    for name in ("device_time_s", "time_s"):
+        if name in result and np.shape(result[name].value) == (n,):
+            times = np.asarray(result[name].value, float)
+            if not np.isfinite(times).all():
+                continue
+            since = times - times.min()
+            return (since / 3600, "time, h") if since.max() > 7200 else (since, "time, s")
     return np.arange(n, dtype=float), "frame"
 
 

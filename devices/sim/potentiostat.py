@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import ophyd
 
+from ...models.electrochemistry import PLATINUM_G_CM3
 from ...models.platinum_lithium import PHASES
 from ..potentiostat import Potentiostat
 from ..potentiostat_link import PotentiostatError
+from .cell import CellParameters
 
 _LONGEST_START_S = 60.0
 _ADDRESSES, _AUTOMATIC = "EPICS_CA_ADDR_LIST", "EPICS_CA_AUTO_ADDR_LIST"
@@ -37,6 +39,8 @@ class SimPotentiostat(Potentiostat):
         Seconds of the cell for each second on the wall.
     cell : mapping
         As of `devices.sim.cell.CellParameters`, such as ``{"thickness_nm": 50.0}``.
+    collector_ug_cm2 : float, ug/cm2
+        Copper behind the platinum, which fluorescence sees.
     seed : int
         Of the instrument's noise.
     watchdog_s : float, s
@@ -61,6 +65,7 @@ class SimPotentiostat(Potentiostat):
         name: str,
         speed: float = 1.0,
         cell: Mapping[str, Any] | None = None,
+        collector_ug_cm2: float = 50.0,
         seed: int = 0,
         watchdog_s: float = 0.5,
         linger_s: float = 5.0,
@@ -74,6 +79,11 @@ class SimPotentiostat(Potentiostat):
                 f"the simulated potentiostat needs ophyd's control layer 'caproto', not "
                 f"{ophyd.get_cl().name!r}; set OPHYD_CONTROL_LAYER=caproto in the environment."
             )
+        film = CellParameters(**(cell or {}))
+        self._masses = {
+            "Pt": film.thickness_nm * 1e-7 * PLATINUM_G_CM3 * 1e6,
+            "Cu": float(collector_ug_cm2),
+        }
         tag = uuid.uuid4().hex[:8]
         prefix = prefix or f"flyback:{tag}:"
         folder = Path(tempfile.gettempdir())
@@ -129,6 +139,10 @@ class SimPotentiostat(Potentiostat):
             (name, float(fractions[2 * i]), float(fractions[2 * i + 1]))
             for i, name in enumerate(PHASES)
         ]
+
+    def element_masses(self) -> dict[str, float]:
+        """Return what fluorescence sees, ug/cm2 by element: no platinum is lost in this cell."""
+        return dict(self._masses)
 
     @property
     def swelling(self) -> float:
