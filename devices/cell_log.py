@@ -13,7 +13,7 @@ import numpy as np
 from .cell_log_binary import read_mpr, read_neware
 
 CELL_LOG_SUFFIXES = frozenset({".csv", ".bdf", ".mpt", ".mpr", ".ndax", ".nda"})
-_LARGEST_BYTES = 2_000_000_000
+LARGEST_BYTES = 2_000_000_000
 _TIME = ("test time / s", "test_time_second")
 _VOLTAGE = ("voltage / v", "voltage_volt")
 _CURRENT = (("current / a", 1.0), ("current_ampere", 1.0), ("current / ma", 1e-3))
@@ -84,8 +84,8 @@ def read_cell_log(path: str | Path) -> CellLog:
         size = found.stat().st_size
     except OSError as error:
         raise CellLogError(f"{found} cannot be opened: {error.strerror or error}.") from error
-    if size > _LARGEST_BYTES:
-        raise CellLogError(f"{found.name} is larger than {_LARGEST_BYTES / 1e9:g} GB; cut it.")
+    if size > LARGEST_BYTES:
+        raise CellLogError(f"{found.name} is larger than {LARGEST_BYTES / 1e9:g} GB; cut it.")
     if suffix in (".mpr", ".ndax", ".nda"):
         read = read_mpr if suffix == ".mpr" else read_neware
         try:

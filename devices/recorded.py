@@ -92,6 +92,8 @@ class RecordedDriver:
             rows, times = taken
             done = int(rows[-1]) + 1
             rows = rows + first
+            if self.recording.taken_utc_s is not None:
+                times = self.recording.taken_utc_s[rows]
             yield rows, times, self.recording.frames[int(rows[0]) : int(rows[-1]) + 1]
 
     def _unclocked(self, n_frames: int, exposure_s: float, first: int) -> Iterator[Block | None]:

@@ -70,6 +70,8 @@ class Recording:
     units : "nm" or "px"
     grid_shape : (ny, nx) or None
     time_s : (n,) float64 or None
+    taken_utc_s : (n,) float64 or None
+        When the frames were taken, where that shall be told instead of when they are played.
     probe : (modes, h, w) complex64 or None
     corrections : dict
         `dark`, `gain`, `bad_pixels` as far as they are known.
@@ -91,6 +93,7 @@ class Recording:
         self.notes: list[str] = []
         self._known = dict(known)
         self._settings: dict[str, Any] = {}
+        self.taken_utc_s: np.ndarray | None = None
         self.store = _open_store(self.path)
         try:
             self._read()

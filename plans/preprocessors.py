@@ -102,6 +102,26 @@ def dose_budget_wrapper(plan: MsgGenerator[Any], budget_e_per_a2: float) -> MsgG
     return (yield from bpp.msg_mutator(plan, look))
 
 
+def collected_first_wrapper(plan: MsgGenerator[Any], device: Any) -> MsgGenerator[Any]:
+    """Collect a device once, at the beginning of each run, into a stream of its own name.
+
+    Parameters
+    ----------
+    plan : generator of Msg
+    device : RecordedCell
+        Anything that has all it will ever give.
+    """
+
+    def collect() -> MsgGenerator[None]:
+        yield from bps.declare_stream(device, name=device.name, collect=True)
+        yield from bps.collect(device, name=device.name, return_payload=False)
+
+    def insert(msg: Msg) -> tuple[None, MsgGenerator[None] | None]:
+        return None, collect() if msg.command == "open_run" else None
+
+    return (yield from bpp.plan_mutator(plan, insert))
+
+
 def column_into_start_wrapper(plan: MsgGenerator[Any], column: Any) -> MsgGenerator[Any]:
     """Put the column's settings into each run's start document; what the plan states, wins.
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..devices.cell_log import CellLog, read_cell_log, write_bdf
+from ..callbacks.cell_samples import CellSamples
+from ..devices.cell_log import LARGEST_BYTES, CellLog, CellLogError, read_cell_log, write_bdf
 from ..devices.frame_times import frame_times
+from ..devices.recorded_cell import RecordedCell
 from ..devices.recording import Recording
+from ..devices.recording_series import inside_zip
 
 
 def run_convert(file: Path, to: Path) -> str:
@@ -27,52 +34,92 @@ def run_convert(file: Path, to: Path) -> str:
     CellLogError
         When the log cannot be read, or the target not be written.
     """
-    log = read_cell_log(file)
+    within = None if file.exists() else inside_zip(file)
+    log = read_cell_log(file) if within is None else _from_zip(*within)
     target = write_bdf(log, to)
     return "\n".join([f"{target}: {len(log)} samples", *(f"note: {note}" for note in log.notes)])
 
 
-def join_cell(recording: Recording, log: CellLog, notes: list[str]) -> dict[str, np.ndarray]:
+def open_cell(path: Path, notes: list[str]) -> RecordedCell:
+    """Read a cell log, which may lie in a .zip, as the device ``cell``.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or ``archive.zip/member``.
+    notes : list of str
+        Is told what was assumed.
+
+    Raises
+    ------
+    CellLogError
+        When it cannot be read.
+    ValueError
+        When it does not say when it began.
+    """
+    within = None if path.exists() else inside_zip(path)
+    log = read_cell_log(path) if within is None else _from_zip(*within)
+    cell = RecordedCell(name="cell", log=log)
+    notes += [f"cell log: {note}" for note in log.notes]
+    return cell
+
+
+def _from_zip(archive_path: Path, member: str) -> CellLog:
+    try:
+        with zipfile.ZipFile(archive_path) as archive, tempfile.TemporaryDirectory() as folder:
+            entry = archive.getinfo(member)
+            if entry.file_size > LARGEST_BYTES:
+                raise CellLogError(f"{member} is larger than {LARGEST_BYTES / 1e9:g} GB; cut it.")
+            # only the last part of the name: a member must not choose where it is written
+            file = Path(folder) / PurePosixPath(member).name
+            with archive.open(entry) as source, file.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            return read_cell_log(file)
+    except KeyError as error:
+        raise CellLogError(f"{archive_path.name} holds no file {member}.") from error
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        raise CellLogError(
+            f"{member} of {archive_path.name} cannot be unpacked: {error}."
+        ) from error
+
+
+def join_cell(recording: Recording, cell: RecordedCell, notes: list[str]) -> dict[str, np.ndarray]:
     """Return what a cell showed when each frame of a recording was taken.
+
+    The frames' times are kept in ``recording.taken_utc_s``, so that what is played says when it
+    was taken, and not when it was played.
 
     Parameters
     ----------
     recording : Recording
-    log : CellLog
+    cell : RecordedCell
     notes : list of str
         Is told what was assumed and how many frames have no sample.
 
     Returns
     -------
     dict of (n,) array
-        ``cell.time_s`` since the epoch, ``cell.voltage_v``, ``cell.current_ma`` (between two
-        samples on the straight line), ``cell.cycle_count`` and ``cell.step_count`` where the log
-        has them; NaN where there is no sample before or after, and ``cell.has_sample`` is then
-        false.
+        ``cell.time_s`` since the epoch, ``cell.has_sample``, ``cell.voltage_v`` and the others of
+        `CellSamples`; NaN where there is no sample.
 
     Raises
     ------
-    ValueError
-        When the log or the frames do not say when they began.
+    RecordingError
+        When nothing says when the frames were taken.
     """
-    if log.start_utc_s is None:
-        raise ValueError(
-            "the cell log does not say when it began, so it cannot be joined by time; give it the "
-            "column Unix Time / s"
-        )
     times = frame_times(recording, notes)
-    known = log.start_utc_s + log.time_s
-    inside = (times >= known[0]) & (times <= known[-1])
-    out = {"cell.time_s": times, "cell.has_sample": inside}
-    for name, values in (("voltage_v", log.voltage_v), ("current_ma", log.current_a * 1e3)):
-        out[f"cell.{name}"] = np.where(inside, np.interp(times, known, values), np.nan)
-    last = np.clip(np.searchsorted(known, times, side="right") - 1, 0, None)
-    for name, values in log.counts.items():
-        out[f"cell.{name}"] = np.where(inside, values[last], np.nan)
-    notes += [f"cell log: {note}" for note in log.notes]
+    recording.taken_utc_s = times
+    samples = CellSamples()
+    keys = cell.describe_collect()
+    samples("descriptor", {"uid": "cell", "name": cell.name, "data_keys": keys})
+    for page in cell.pages():
+        samples("event_page", {"descriptor": "cell", **page})
+    found = samples.at(times)
+    inside = np.isfinite(found["voltage_v"])
     if not inside.all():
         notes.append(f"{int((~inside).sum())} of {len(inside)} frames have no sample of the cell")
-    return out
+    joined = {f"cell.{name}": values for name, values in found.items()}
+    return {"cell.time_s": times, "cell.has_sample": inside, **joined}
 
 
 def add_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

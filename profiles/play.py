@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..callbacks.metadata import METADATA_KEYS
-from ..devices.cell_log import read_cell_log
 from ..devices.recorded import Recording, play
 from ..models.base import Batch, Corrections
+from ..plans.preprocessors import collected_first_wrapper
 from .archive import layout
-from .cell_files import add_arrays, join_cell
+from .cell_files import add_arrays, join_cell, open_cell
 from .commands import check_metadata, execute
 from .compose import check_analysis, load_plans
 from .registry import SettingError
@@ -62,7 +62,8 @@ def run_play(
     directory : path, optional
         Of the archive.
     cell : Path, optional
-        A cell's log; what it showed at each frame is saved as ``cell.*``.
+        A cell's log, also ``archive.zip/member``. Its samples are the run's stream ``cell``; what
+        they were at each frame goes to results by frame, and is saved as ``cell.*``.
 
     Raises
     ------
@@ -83,9 +84,8 @@ def run_play(
     known = {key: value for key, value in bare.items() if key in METADATA_KEYS}
     with Recording(Path(file), **known) as recording:
         report.warnings += recording.notes
-        joined = {}
-        if cell is not None:
-            joined = join_cell(recording, read_cell_log(cell), report.warnings)
+        log = None if cell is None else open_cell(cell, report.warnings)
+        joined = {} if log is None else join_cell(recording, log, report.warnings)
         pace = _pace(rate, recording)
         camera, coils, metadata = play(recording, place.frames, rate=pace)
         metadata |= bare | {"recorded_file": str(Path(file).resolve())}
@@ -94,12 +94,10 @@ def run_play(
         with open_session(chosen, directory, devices=devices, warm=False) as session:
             dwell_ms = float(coils.dwell_ms.get())  # type: ignore[arg-type]  ophyd is untyped
             plan = load_plans(Profile("", plans=["points"]))["points"]
-            execute(
-                session,
-                plan([camera], coils, dwell_ms=dwell_ms, md=metadata),
-                report,
-                save=save,
-            )
+            scan = plan([camera], coils, dwell_ms=dwell_ms, md=metadata)
+            if log is not None:
+                scan = collected_first_wrapper(scan, log)
+            execute(session, scan, report, save=save)
     if joined and save is not None and check_target(save).is_file():
         add_arrays(check_target(save), joined)
     return report.close()

@@ -1,11 +1,13 @@
 """flyback convert: a cell log in the Battery Data Format, or one sentence."""
 
+import json
 import zipfile
 
 import numpy as np
 import pytest
 
 from flyback.devices.cell_log import read_cell_log
+from flyback.profiles.archive import Archive
 
 
 def test_a_log_is_written_anew(flyback, tmp_path):
@@ -67,6 +69,41 @@ def test_patterns_are_joined_with_a_cell_by_time(flyback, tmp_path):
         np.testing.assert_array_equal(saved["cell.has_sample"], [False, True, True, False])
         np.testing.assert_allclose(saved["cell.voltage_v"], [np.nan, 3.005, 3.055, np.nan])
         np.testing.assert_allclose(saved["cell.current_ma"][1:3], 1.0)
+
+
+@pytest.fixture
+def played(flyback, tmp_path):
+    """A played series with its cell's log from inside an archive, and what came of it."""
+    folder = series(tmp_path / "run", [50, 105, 155, 300])
+    with zipfile.ZipFile(tmp_path / "cell.zip", "w") as archive:
+        archive.write(folder / "cell.bdf.csv", "log/cell.bdf.csv")
+    save = tmp_path / "live.npz"
+    code, out, err = flyback(
+        "play", folder / "xrd", "--cell", tmp_path / "cell.zip/log/cell.bdf.csv",
+        "--analysis", "virtual_images", "--rate", "max", "--save", save, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    return json.loads(out.splitlines()[-1])["runs"][0]["uid"]
+
+
+def test_the_cell_s_samples_are_stored_with_the_run(played, tmp_path):
+    with Archive(tmp_path / "store") as archive:
+        run = archive.find(played)
+        cell = run["cell"].read()
+        taken = np.asarray(run["primary"]["camera_time"].read())
+    np.testing.assert_allclose(cell["cell_voltage_v"], 3 + np.arange(0, 101, 10) / 1000)
+    np.testing.assert_allclose(cell["cell_capacity_mah"], np.arange(0, 101, 10) / 3600)
+    began = 11 * 86400 + 13 * 3600
+    np.testing.assert_allclose(np.asarray(cell["cell_utc_s"]) - began, np.arange(100, 201, 10))
+    np.testing.assert_allclose(taken - began, [50, 105, 155, 300])
+
+
+def test_what_lies_in_no_archive_is_said(flyback, tmp_path):
+    with zipfile.ZipFile(tmp_path / "cell.zip", "w") as archive:
+        archive.writestr("x.txt", "x")
+    code, _, err = flyback("convert", tmp_path / "cell.zip/log.mpt", "--to", tmp_path / "x.bdf.csv")
+    assert code == 2
+    assert "cell.zip holds no file log.mpt" in err
 
 
 def test_frames_without_times_cannot_be_joined(flyback, tmp_path):
