@@ -78,6 +78,7 @@ class PhaseSeries:
         self.events_: list[Event] = []
         self.frames: list[Tracked] = []
         self._index: list[int] = []
+        self._times_s: list[float] = []
         self._tracks = PeakTracks(lines)
         self._gain = 1.0
         self._unknown: list[float] = []
@@ -96,6 +97,9 @@ class PhaseSeries:
         ValueError
             When frames are no patterns, or the phases cannot be placed on their axis.
         """
+        times = batch.coordinates.get("time_s")
+        if times is not None:
+            self._times_s += np.asarray(times, float).tolist()
         if batch.frames.ndim == 3 and self._make is not None:
             if self._integrator is None:
                 h, w = batch.frames.shape[1:]
@@ -150,6 +154,8 @@ class PhaseSeries:
     def result_(self) -> dict[str, Quantity]:
         """All that is known so far, by frame."""
         result = {"n_frames": Quantity(len(self._index))}
+        if self._index and len(self._times_s) == len(self._index):
+            result["time_s"] = Quantity(np.array(self._times_s), "s", ("frame",))
         if self.axis is not None:
             result |= self._of_lines(self.axis)
         if self.tracker is not None and self.frames:

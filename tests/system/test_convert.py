@@ -125,7 +125,7 @@ def test_the_coin_cell_of_the_reference_data(flyback, data_folder, tmp_path):
     save = tmp_path / "out.npz"
     code, _, err = flyback(
         "play", archive, "--cell", tmp_path / "coincell8_LDE2/Echem/cc8.ndax", "--rate", "max",
-        "--save", save,
+        "--analysis", "phases", "--save", save,
     )  # fmt: skip
     assert code == 0, err
     with np.load(save, allow_pickle=False) as saved:
@@ -133,3 +133,14 @@ def test_the_coin_cell_of_the_reference_data(flyback, data_folder, tmp_path):
         np.testing.assert_allclose(
             saved["cell.voltage_v"], [np.nan, 3.0977, 3.0977, 3.0974, 3.5801], atol=2e-4
         )
+        live = {name: saved[name] for name in saved.files if name.startswith("phases.")}
+    # the run has the cell's samples: the phases lie beside them, live and in replay
+    np.testing.assert_allclose(
+        live["phases.voltage_v"][1:], [3.0977, 3.0977, 3.0974, 3.5801], atol=2e-4
+    )
+    again = tmp_path / "again.npz"
+    code, _, err = flyback("replay", "last", "phases", "--save", again)
+    assert code == 0, err
+    with np.load(again, allow_pickle=False) as saved:
+        for name in ("time_s", "voltage_v", "current_ma", "capacity_mah"):
+            np.testing.assert_array_equal(saved[f"phases.{name}"], live[f"phases.{name}"])
