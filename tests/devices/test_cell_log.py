@@ -29,6 +29,19 @@ def test_what_is_written_reads_back(tmp_path_factory, rows, dated):
         assert again.start_utc_s is None
 
 
+@pytest.mark.heavy
+def test_the_format_s_own_package_accepts_what_is_written(tmp_path):
+    bdf = pytest.importorskip("bdf", reason="batterydf (the extra 'validation') is not installed")
+    n = np.arange(20)
+    log = CellLog(
+        n * 10.0, 3 + n / 100, n * 1e-3, 1.75e9, {"cycle_count": n // 10, "step_count": n}
+    )
+    path = write_bdf(log, tmp_path / "x.bdf.csv")
+    says = bdf.validate(str(path))
+    assert says["ok"], says
+    np.testing.assert_array_equal(bdf.read(str(path))["Voltage / V"], log.voltage_v)
+
+
 @given(st.text(max_size=300))
 @settings(max_examples=60, deadline=None)
 def test_any_text_is_a_log_or_a_sentence(tmp_path_factory, text):
