@@ -42,6 +42,7 @@ def scan(scope, **kwargs):
     return documents.check()
 
 
+@pytest.mark.heavy
 def test_every_frame_is_that_of_the_domain_where_the_beam_was(tmp_path):
     scope = microscope(
         tmp_path, variants=("+x", "-x", "+y"), width_nm=6.0, wall_nm=0.3, bend_mrad_per_nm=0.02

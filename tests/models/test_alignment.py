@@ -108,6 +108,7 @@ def test_rotation_and_transposition_that_are_not_stated_are_found(rotation_deg, 
     ],
     ids=lambda path: path.type,
 )
+@pytest.mark.heavy
 def test_positions_follow_a_drift(path):
     batch, experiment, phase, origin = drifting(path, (6, -4))
     still = quality(run(batch, experiment, drift="off").result_, phase, origin)
@@ -139,6 +140,7 @@ def best_quality(result, phase, origin_m):
     ],
     ids=lambda value: getattr(value, "type", ""),
 )
+@pytest.mark.heavy
 def test_the_live_picture_follows_a_drift(path, gain):
     batch, experiment, phase, origin = drifting(path, (6, -4))
     still = Ptychography(experiment, method="single_sideband", drift="off").partial_fit(batch)
@@ -160,6 +162,7 @@ def reasons(model):
     return model.result_["trust_reasons"].value
 
 
+@pytest.mark.heavy
 def test_where_drift_is_looked_for_does_not_depend_on_batches():
     batch, experiment, _, _ = drifting(Multipass(**FIELD, passes=4, order="interleaved"), (6, -4))
     kept = np.random.default_rng(0).random(len(batch)) > 0.05  # dropped frames leave gaps
@@ -199,6 +202,7 @@ def test_where_nothing_drifts_nothing_moves(path):
     assert np.array_equal(result["positions_m"].value, batch.coordinates["positions_m"])
 
 
+@pytest.mark.heavy
 def test_the_order_of_batches_and_merging_change_nothing():
     batch, experiment, _, _ = drifting(Multipass(**FIELD, passes=4, order="interleaved"), (6, -4))
     whole = run(batch, experiment, iterations=2).result_
@@ -235,6 +239,7 @@ def test_a_stated_rotation_that_the_frames_speak_against_is_doubted():
 @pytest.mark.parametrize(
     ("defocus_nm", "rotation_deg", "transposed"), [(10, 90, True), (-20, 0, False)]
 )
+@pytest.mark.heavy
 def test_defocus_and_the_frame_far_from_focus(defocus_nm, rotation_deg, transposed):
     view = scene(n=32, peak=0.2, defocus_m=defocus_nm * 1e-9, rotation_deg=rotation_deg)
     frames = view.frames.transpose(0, 2, 1) if transposed else view.frames

@@ -43,6 +43,7 @@ def test_a_given_probe_is_used():
 
 
 @pytest.mark.parametrize("method", ["single_sideband", "rpie", "epie", "lsqml", "dm"])
+@pytest.mark.heavy
 def test_a_method_by_name(method):
     view = scene()
     settings = {} if method == "single_sideband" else {"iterations": 1}

@@ -49,6 +49,7 @@ def test_nothing_is_said_of_a_good_one():
 
 
 @pytest.mark.parametrize("method", ["single_sideband", "auto"])
+@pytest.mark.heavy
 def test_frames_with_nan_and_frames_without_a_place_are_left_out(method):
     view = scene(**FOCUS)
     frames = changed(view.frames, (5, 3, 4), np.nan, np.float32)

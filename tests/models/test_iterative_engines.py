@@ -167,6 +167,7 @@ def test_the_difference_map_comes_to_rest_and_keeps_contrast_with_noise(dose):
     assert not any("contrast" in reason for reason in ours["trust_reasons"].value)
 
 
+@pytest.mark.heavy
 def test_the_difference_map_without_noise_has_all_the_contrast():
     view = scene(**DENSE, dose=1e6)
     sampling = WAVELENGTH_M / (64 * PIXEL_M)

@@ -85,6 +85,7 @@ def test_detector_pixels_are_split_for_probes_larger_than_their_box(split):
     assert not any("probe" in reason for reason in parts["trust_reasons"].value)
 
 
+@pytest.mark.heavy
 def test_threads_do_not_matter_and_previews_grow():
     view = scene("jittered", n=14, step_px=5.0, defocus_m=6e-9, peak=0.5)
     settings = {"object_upsampling": 2, "detector_upsampling": 2, "iterations": 1}

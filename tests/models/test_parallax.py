@@ -25,6 +25,7 @@ def model_of(*arguments, **settings):
         pytest.param(-5, 0.06, 0, False, 1e5, marks=pytest.mark.heavy),
     ],
 )
+@pytest.mark.heavy
 def test_defocus_from_a_wide_range(defocus_nm, step_nm, rotation_deg, transposed, dose):
     model = model_of(
         defocus_nm * 1e-9,
@@ -42,6 +43,7 @@ def test_defocus_from_a_wide_range(defocus_nm, step_nm, rotation_deg, transposed
 
 
 @pytest.mark.parametrize(("rotation_deg", "transposed"), [(0, False), (37, True)])
+@pytest.mark.heavy
 def test_displacements_tell_defocus_and_the_scans_frame(rotation_deg, transposed):
     model = model_of(60e-9, 0.3e-9, rotation_deg=rotation_deg, transposed=transposed)
     found = fit_shifts(model)
@@ -55,6 +57,7 @@ def test_displacements_tell_defocus_and_the_scans_frame(rotation_deg, transposed
     assert apart == pytest.approx(180, abs=1e-6)
 
 
+@pytest.mark.heavy
 def test_images_put_back_in_place_have_more_contrast():
     model = model_of(60e-9, 0.3e-9)
     canvas, field = model.gathered()

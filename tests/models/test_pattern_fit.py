@@ -84,6 +84,7 @@ def test_the_reciprocal_cell_and_its_slope_follow_any_kind_of_cell(setting):
         np.testing.assert_allclose(slope[:, m], expected, rtol=1e-5, atol=1e-10)
 
 
+@pytest.mark.heavy
 def test_the_minimum_is_that_of_scipy_over_all_parameters_at_once(scene):
     rng = np.random.default_rng(1)
     y = rng.poisson(scene.mean([0.6, 0.4], [0.001, -0.001])).astype(float)

@@ -30,6 +30,7 @@ def last_object(out):
     return json.loads(out.splitlines()[-1])
 
 
+@pytest.mark.heavy
 def test_play_save_replay_show(flyback, recording, tmp_path):
     save = tmp_path / "out.npz"
     code, out, err = flyback(

@@ -20,6 +20,7 @@ def recording(tmp_path):
     return path, truth
 
 
+@pytest.mark.heavy
 def test_play_saves_the_domains(flyback, recording, tmp_path):
     path, truth = recording
     network = write_network(tmp_path / "small.onnx")

@@ -131,6 +131,7 @@ def test_a_step_scan_is_analysed_too(session):
     assert callback.frames == 12
 
 
+@pytest.mark.heavy
 def test_a_spiral_is_reconstructed(session):
     session.RE(session.plans.spiral([session.camera], session.scan_coils, **SCAN))
     done = {c.publisher.start["analysis"]: c for c in session.join(60)}
@@ -138,6 +139,7 @@ def test_a_spiral_is_reconstructed(session):
     assert done["ptychography"].error is None
 
 
+@pytest.mark.heavy
 def test_scan_ids_go_on_and_runs_are_found_in_a_new_session(microscope, tmp_path):
     uids = []
     for expected in (1, 2):
@@ -160,6 +162,7 @@ class Gate:
         assert self.open.wait(60)
 
 
+@pytest.mark.heavy
 def test_a_run_completes_while_an_analysis_is_blocked(microscope, tmp_path):
     with fb.open(microscope, tmp_path, progress=False) as session:
         gate = Gate()
@@ -200,6 +203,7 @@ def test_a_wrong_setting_is_refused_before_anything_is_opened(tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.heavy
 def test_a_single_frame_is_stored_whole_with_what_came_of_it(microscope, tmp_path):
     from bluesky.plans import count
 

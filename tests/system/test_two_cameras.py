@@ -1,12 +1,14 @@
 """Two detectors in one run: each analysis has the frames of its own, live and in replay."""
 
 import numpy as np
+import pytest
 
 import flyback as fb
 from flyback.profiles.schema import parse_profile
 from flyback.tests.small_microscope import MICROSCOPE, SCAN
 
 
+@pytest.mark.heavy
 def test_each_analysis_has_the_frames_of_the_camera_that_it_names(tmp_path):
     devices = dict(MICROSCOPE["devices"])
     devices["second"] = {"plugin": "sim_pixel_detector", "beam": "@beam", "pixels": 48}

@@ -37,6 +37,7 @@ def step_run(n):
     yield "stop", run.compose_stop()
 
 
+@pytest.mark.heavy
 def test_a_server_that_goes_away_costs_nothing(server, tmp_path):
     first, second = list(step_run(10)), list(step_run(4))
     with (
