@@ -37,11 +37,13 @@ def project(frames, first, weights, column, start, stop, offset, values, scalar,
     m = len(weights)
     spectrum = np.empty(m)
     for n in range(frames.shape[0]):
+        for c in range(m):
+            spectrum[c] = np.float64(frames[n, first + c])
+        # apart from the conversion: the order of a vectorised sum must not depend on the dtype,
+        # in which equal spectra may be kept differently from batch to batch
         total = 0.0
         for c in range(m):
-            value = np.float64(frames[n, first + c])
-            spectrum[c] = value
-            total += weights[c] * value * value
+            total += weights[c] * spectrum[c] * spectrum[c]
         square[n] = total
         scalar[n, :] = 0.0
         for p in range(len(column)):

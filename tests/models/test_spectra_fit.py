@@ -98,6 +98,19 @@ def test_batches_do_not_matter_to_the_bit():
         np.testing.assert_array_equal(getattr(whole, name), joined)
 
 
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_the_dtype_in_which_counts_are_kept_does_not_matter_to_the_bit(seed):
+    shape = peaks() * np.random.default_rng(seed).uniform(0.5, 2, 400)[:, None]
+    frames = np.random.default_rng(seed).poisson(shape @ [50, 30, 0, 90, 200], (5, 400))
+    fit = LinearFit(shape, frames.mean(axis=0) + 0.1)
+    as_bytes = fit.fit(frames.astype("u1"))
+    for dtype in ("<u2", "<i4", "<f4", "<f8"):
+        other = fit.fit(frames.astype(dtype))
+        for name in ("coefficients", "variance", "chi2"):
+            np.testing.assert_array_equal(getattr(other, name), getattr(as_bytes, name))
+
+
 def test_nothing_to_fit_is_an_error():
     with pytest.raises(ValueError, match="at least one channel and one column"):
         LinearFit(peaks(), np.ones(400), use=np.zeros(400, bool))
