@@ -1,0 +1,84 @@
+"""Stored runs: ``replay``, ``ls``, ``show``, ``recover``, ``convert``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Directory, Json, Save, Setting, Uid
+from .reporting import Failure, report_all, run_lines
+
+app = typer.Typer()
+
+
+@app.command()
+def replay(
+    uid: Uid,
+    name: Annotated[str, typer.Argument(help="Of the analysis.")],
+    settings: Setting = None,
+    source: Annotated[str, typer.Option("--from", help="catalogue or journal")] = "catalogue",
+    save: Save = None,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Analyse a stored run again, with other settings if wanted."""
+    from ..commands import run_replay
+    from ..settings import parse_settings
+
+    report = run_replay(
+        uid,
+        name,
+        settings=parse_settings(settings or []),
+        source=source,
+        save=save,
+        directory=directory,
+    )
+    report_all(report, as_json, run_lines(report))
+
+
+@app.command()
+def ls(
+    directory: Directory = None,
+    number: Annotated[int, typer.Option("--number", "-n", help="How many runs.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the newest runs and their analyses."""
+    from ..listing import list_runs, render_runs
+
+    rows = list_runs(directory, number)
+    typer.echo(json.dumps({"runs": rows}) if as_json else render_runs(rows))
+
+
+@app.command()
+def show(
+    uid: Uid,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Show one run: metadata, streams, analyses and their results."""
+    from ..listing import render_run, show_run
+
+    found = show_run(directory, uid)
+    typer.echo(json.dumps(found) if as_json else render_run(found))
+
+
+@app.command()
+def recover(directory: Directory = None, as_json: Json = False) -> None:
+    """Feed the catalogue what only the journals hold, after a crash."""
+    from ..listing import recover_runs
+
+    text, found = recover_runs(directory)
+    typer.echo(json.dumps(found) if as_json else text)
+    if found["problems"]:
+        raise Failure
+
+
+@app.command()
+def convert(file: Path, to: Annotated[Path, typer.Option("--to", help="X.bdf.csv")]) -> None:
+    """Write a cell log (.mpr, .mpt, .ndax, .bdf.csv) in the Battery Data Format."""
+    from ..cell_files import run_convert
+
+    typer.echo(run_convert(file, to))

@@ -1,0 +1,49 @@
+"""The installation: ``plugins``, ``doctor``."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from .options import Directory, Json
+from .reporting import Failure
+
+app = typer.Typer()
+
+
+@app.command("plugins")
+def plugins_(directory: Directory = None, as_json: Json = False) -> None:
+    """List what is installed, without importing it."""
+    from ..registry import GROUPS, plugins
+
+    found = {group: plugins(group) for group in GROUPS}
+    if as_json:
+        table = {
+            group: [
+                {"name": p.name, "value": p.value, "distribution": p.distribution}
+                for p in members.values()
+            ]
+            for group, members in found.items()
+        }
+        typer.echo(json.dumps(table))
+        return
+    for group, members in found.items():
+        typer.echo(group)
+        for plugin in members.values():
+            typer.echo(f"  {plugin.name:24} {plugin.distribution:12} {plugin.value}")
+
+
+@app.command()
+def doctor(directory: Directory = None, as_json: Json = False) -> None:
+    """Check the store, the readers, the threading and the versions; say what to do."""
+    from ..doctor import examine
+
+    findings = examine(directory)
+    if as_json:
+        typer.echo(json.dumps({"checks": [f.to_dict() for f in findings]}))
+    else:
+        for finding in findings:
+            typer.echo(finding.line())
+    if not all(finding.ok for finding in findings):
+        raise Failure
