@@ -127,6 +127,21 @@ class LiveCallback:
         finally:
             self._lock.release()
 
+    def next_positions(
+        self, through_index: int, n_points: int, *, seed: int, timeout_s: float | None
+    ) -> tuple[np.ndarray, float] | None:
+        """Return where the model would measure next and what is unknown, in m; None if it cannot.
+
+        It waits and raises as `ask` does.
+        """
+
+        def steered(model: Any) -> tuple[np.ndarray, float] | None:
+            if not hasattr(model, "next_positions"):
+                return None
+            return model.next_positions(n_points, seed=seed)
+
+        return self.ask(steered, through_index, timeout_s)
+
     def fail(self, error: BaseException) -> None:
         """End this analysis with an error."""
         logger.debug("analysis failed", exc_info=error)
@@ -305,13 +320,10 @@ class Analysis:
         if timeout_s is not None:
             timeout_s = max(0.0, timeout_s - (time.monotonic() - began))
 
-        def steered(model: Any) -> tuple[np.ndarray, float]:
-            if not hasattr(model, "next_positions"):
-                raise RuntimeError(f"{self.name} does not say where to measure next")
-            return model.next_positions(n_points, seed=seed)
-
-        positions_m, error_m = callback.ask(steered, through_index, timeout_s)
-        return positions_m * 1e9, error_m * 1e9
+        answer = callback.next_positions(through_index, n_points, seed=seed, timeout_s=timeout_s)
+        if answer is None:
+            raise RuntimeError(f"{self.name} does not say where to measure next")
+        return answer[0] * 1e9, answer[1] * 1e9
 
     def _await(self, run: str, timeout_s: float | None) -> LiveCallback | None:
         """Return the callback of a run once its start was heard of."""

@@ -6,10 +6,19 @@ has moved on. One ring a device; it is kept and filled again by the next run.
 
 from __future__ import annotations
 
+import logging
 import threading
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from ..models.ring_memory import Fields, RingMemory, shared_file
+
+logger = logging.getLogger("flyback.devices")
 
 
 class FrameRing:
@@ -26,13 +35,25 @@ class FrameRing:
 
     def __init__(self, capacity_mb: float = 256.0) -> None:
         self.capacity_mb = capacity_mb
-        self.capacity = 0
-        self._buffers: dict[str, np.ndarray] = {}
-        self._stamps = np.empty((0, 2), np.int64)  # generation, row
+        self._memory = RingMemory(0, {})
         self._resources: dict[str, tuple[int, str]] = {}
         self._generation = 0
         self._next_row = 0
+        self._shared = False
+        self._release: Any = None
         self._lock = threading.Lock()
+
+    @property
+    def capacity(self) -> int:
+        """Rows that it holds; 0 before the first run."""
+        return self._memory.capacity
+
+    def share(self) -> None:
+        """Keep the rows, from the next run on, where other processes can read them too."""
+        with self._lock:
+            if not self._shared:
+                self._shared = True
+                self._memory = RingMemory(0, {})
 
     def begin(
         self,
@@ -49,24 +70,32 @@ class FrameRing:
         dtypes : mapping of field to its dtype
         """
         with self._lock:
-            row_bytes = sum(
-                int(np.prod(shapes[f], dtype=np.int64)) * np.dtype(dtypes[f]).itemsize
-                for f in shapes
-            )
-            capacity = max(16, int(self.capacity_mb * 1e6 // max(row_bytes, 1)))
-            wanted = {f: ((capacity, *shapes[f]), np.dtype(dtypes[f])) for f in shapes}
-            held = {f: (buffer.shape, buffer.dtype) for f, buffer in self._buffers.items()}
-            if wanted != held:
+            fields = {f: (tuple(shapes[f]), np.dtype(dtypes[f])) for f in shapes}
+            if self._memory.fields != fields:
                 # a reader that is copying keeps the old arrays alive and fails the second look
-                self._buffers = {f: np.empty(shape, dtype) for f, (shape, dtype) in wanted.items()}
-                self._stamps = np.full((capacity, 2), -1, np.int64)
+                self._memory = self._allocate(fields)
                 self._resources.clear()
-                self.capacity = capacity
             self._generation += 1
             self._next_row = 0
             while len(self._resources) > 64:
                 self._resources.pop(next(iter(self._resources)))
             self._resources |= {uid: (self._generation, f) for f, uid in resources.items()}
+
+    def _allocate(self, fields: Fields) -> RingMemory:
+        row_bytes = sum(
+            int(np.prod(shape, dtype=np.int64)) * dtype.itemsize for shape, dtype in fields.values()
+        )
+        capacity = max(16, int(self.capacity_mb * 1e6 // max(row_bytes, 1)))
+        if self._release is not None:
+            self._release()
+        if self._shared:
+            try:
+                path = shared_file(capacity * (row_bytes + 16))
+                self._release = weakref.finalize(self, _remove, path)
+                return RingMemory(capacity, fields, path)
+            except OSError as error:
+                logger.warning("%s; analyses in other processes read frames from files", error)
+        return RingMemory(capacity, fields)
 
     def put(self, block: Mapping[str, np.ndarray]) -> None:
         """Add the next rows. One thread only may call this.
@@ -80,6 +109,7 @@ class FrameRing:
             self._put({f: rows[first : first + self.capacity] for f, rows in block.items()})
 
     def _put(self, block: Mapping[str, np.ndarray]) -> None:
+        buffers, stamps = self._memory.buffers, self._memory.stamps
         n = len(next(iter(block.values())))
         row = self._next_row
         slot = row % self.capacity
@@ -88,11 +118,11 @@ class FrameRing:
             if stop == start:
                 continue
             where = slice(at, at + stop - start)
-            self._stamps[where] = -1
+            stamps[where] = -1
             for f, rows in block.items():
-                self._buffers[f][where] = rows[start:stop]
-            self._stamps[where, 1] = np.arange(row + start, row + stop)
-            self._stamps[where, 0] = self._generation
+                buffers[f][where] = rows[start:stop]
+            stamps[where, 1] = np.arange(row + start, row + stop)
+            stamps[where, 0] = self._generation
         self._next_row = row + n
 
     def read(self, resource_uid: str, start: int, stop: int) -> np.ndarray | None:
@@ -112,13 +142,21 @@ class FrameRing:
         """
         with self._lock:
             generation, field = self._resources.get(resource_uid, (-1, ""))
-            if generation < 0 or not 0 <= start < stop or stop - start > self.capacity:
-                return None
-            buffer, stamps = self._buffers[field], self._stamps
-        slots = np.arange(start, stop) % len(buffer)
-        wanted = np.stack([np.full(stop - start, generation), np.arange(start, stop)], axis=1)
-        if not np.array_equal(stamps[slots], wanted):
+            memory = self._memory
+        if generation < 0 or not 0 <= start < stop or stop - start > memory.capacity:
             return None
-        rows = buffer[slots]
-        # the writer may have lapped the copy
-        return rows if np.array_equal(stamps[slots], wanted) else None
+        return memory.copy(field, generation, start, stop)
+
+    def describe(self, resource_uid: str) -> dict[str, Any] | None:
+        """Return where another process finds the rows of a resource; None where it cannot."""
+        with self._lock:
+            found = self._resources.get(resource_uid)
+            memory = self._memory.describe()
+        if found is None or memory is None:
+            return None
+        return {"resource": resource_uid, "generation": found[0], "field": found[1], **memory}
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # on Windows not while somebody maps it
+        path.unlink(missing_ok=True)

@@ -14,6 +14,8 @@ from .schema import Profile, ProfileError
 OpenPublisher = Callable[..., Publisher]
 Build = Callable[[Mapping[str, Any], Callable[[], Publisher]], LiveCallback | None]
 CAMERA = "camera"
+WORKER = "worker"
+WORKERS = ("thread", "process")
 
 
 def make_devices(profile: Profile) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def check_analysis(name: str, table: Mapping[str, Any]) -> Build:
     """Import an analysis and check its table; return what builds it from a run's start document.
 
     Every analysis takes the key ``camera`` beside its own: the name of the detector whose frames
-    it is to have, where a run has several.
+    it is to have, where a run has several; and ``worker``, "thread" or "process".
 
     Raises
     ------
@@ -70,7 +72,8 @@ def check_analysis(name: str, table: Mapping[str, Any]) -> Build:
         has a ``check``, for what that finds wrong with the table, such as a missing file.
     """
     factory = load("flyback.callbacks", name)
-    settings = {key: value for key, value in table.items() if key != CAMERA}
+    settings = {key: value for key, value in table.items() if key not in {CAMERA, WORKER}}
+    in_process(name, table)
     check_table(factory, settings, what=f"the analysis {name!r}", given=2)
     if callable(getattr(factory, "check", None)):
         try:
@@ -87,6 +90,27 @@ def check_analysis(name: str, table: Mapping[str, Any]) -> Build:
     return build
 
 
+def in_process(name: str, table: Mapping[str, Any]) -> bool:
+    """Whether an analysis is to run in a process of its own.
+
+    Raises
+    ------
+    SettingError
+        When ``worker`` says neither "thread" nor "process".
+    """
+    worker = table.get(WORKER, WORKERS[0])
+    if worker not in WORKERS:
+        raise SettingError(
+            f"the analysis {name!r}: worker must be 'thread' or 'process', got {worker!r}"
+        )
+    return worker == "process"
+
+
+def parameters_of(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an analysis' table can change its result."""
+    return {key: value for key, value in table.items() if key != WORKER}
+
+
 def make_analysis(
     name: str,
     table: Mapping[str, Any],
@@ -98,7 +122,7 @@ def make_analysis(
 
     def build(start: Mapping[str, Any]) -> LiveCallback | None:
         def publisher() -> Publisher:
-            return open_publisher(analysis=name, parent=start, parameters=table)
+            return open_publisher(analysis=name, parent=start, parameters=parameters_of(table))
 
         return build_from(start, publisher)
 

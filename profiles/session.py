@@ -26,7 +26,7 @@ import bluesky.preprocessors
 from bluesky import RunEngine
 from bluesky.preprocessors import SupplementalData, inject_md_wrapper
 
-from ..callbacks.live import LiveCallback
+from ..callbacks.live import Analysis, LiveCallback
 from ..callbacks.offload import Offload
 from ..callbacks.plots import LiveWindow, Pictures
 from ..callbacks.progress import Progress
@@ -34,14 +34,15 @@ from ..callbacks.rules import Rules
 from ..plans.preprocessors import column_into_start_wrapper
 from ..plans.tuning import found_into_start_wrapper
 from .archive import Archive
-from .compose import load_plans, make_analysis, make_devices
+from .compose import CAMERA, in_process, load_plans, make_analysis, make_devices, parameters_of
 from .metadata import PersistentMetadata
 from .registry import unknown
 from .rules import StandingRules, read_rules
 from .schema import Profile, ProfileError, read_profile
 from .steering import with_guides, with_rules
 from .tuning import found_so_far, with_fits
-from .warming import warm_in_background
+from .warming import cameras, warm_in_background
+from .workers import WorkerProcess
 
 LONGEST_END_S = 10.0
 LONGEST_WARMING_S = 120.0
@@ -130,10 +131,10 @@ class Session:
         rings = [d.ring for d in self.devices.values() if hasattr(d, "ring")]
         self.pictures = Pictures(self.archive.layout.pictures)
         self.offloads: dict[str, Offload] = {}
+        self.workers: dict[str, WorkerProcess] = {}
         self.live = SimpleNamespace()
         for name, table in self.profile.analyses.items():
-            analysis = make_analysis(name, table, self.archive.publisher, rings)
-            analysis.watchers.append(self.pictures)
+            analysis = self._analysis(name, table, rings)
             analysis.listeners.append(self.rules.listener(name))
             self.offloads[name] = Offload(name, analysis)
             setattr(self.live, name, analysis)
@@ -141,6 +142,17 @@ class Session:
         if progress:
             self.RE.subscribe(Progress())
         self._bec: Any = None
+
+    def _analysis(self, name: str, table: Mapping[str, Any], rings: list[Any]) -> Analysis:
+        """Make an analysis, on a thread or, where its table says so, in a process."""
+        if in_process(name, table):
+            settings = parameters_of(table)
+            process = WorkerProcess(name, settings, self.archive, rings, self.pictures)
+            self.workers[name] = process
+            return Analysis(name, process)
+        analysis = make_analysis(name, table, self.archive.publisher, rings)
+        analysis.watchers.append(self.pictures)
+        return analysis
 
     def _insert_found(self, plan: Any) -> Any:
         return found_into_start_wrapper(plan, lambda: found_so_far(self._metadata))
@@ -259,6 +271,15 @@ class Session:
         while self.RE.state != "idle" and time.monotonic() < deadline:
             self._idle.wait(0.05)
 
+    def warm(self) -> None:
+        """Compile in the background, and in the processes, what the analyses need."""
+        here = {n: t for n, t in self.profile.analyses.items() if n not in self.workers}
+        self.warming = warm_in_background(here, self.devices.values())
+        for camera, metadata, shape, dtype in cameras(self.devices.values()):
+            for name, worker in self.workers.items():
+                if self.profile.analyses[name].get(CAMERA, camera) == camera:
+                    worker.rehearse(metadata, shape, dtype)
+
     def safe(self) -> None:
         """Blank the beam and stop whatever moves."""
         for device in self.devices.values():
@@ -277,6 +298,8 @@ class Session:
         self._end_run()
         for offload in self.offloads.values():
             offload.close()
+        for worker in self.workers.values():
+            worker.close()
         for device in self.devices.values():
             if callable(getattr(device, "end_process", None)):
                 device.end_process()
@@ -340,7 +363,7 @@ def open(
         archive.close()
         raise
     if warm:
-        session.warming = warm_in_background(chosen.analyses, session.devices.values())
+        session.warm()
     _active = weakref.ref(session)
     return session
 

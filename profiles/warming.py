@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,20 +42,29 @@ def rehearsal(metadata: Mapping[str, Any], shape: tuple[int, ...], dtype: Any) -
     return start, batch
 
 
-def warm(analyses: Mapping[str, Mapping[str, Any]], devices: Iterable[Any]) -> None:
-    """Show a few frames to each analysis for each camera, and forget them.
-
-    What goes wrong here is no error: it will be one when real frames come.
-    """
+def cameras(
+    devices: Iterable[Any],
+) -> Iterator[tuple[str, dict[str, Any], tuple[int, ...], Any]]:
+    """Yield name, metadata of the runs, shape and dtype of the frames of each camera."""
     devices = list(devices)
     metadata: dict[str, Any] = {}
     for device in devices:
         if callable(getattr(device, "metadata", None)):
             metadata |= device.metadata()
-    for camera in [d for d in devices if hasattr(d, "ring") and hasattr(d, "driver")]:
-        start, batch = rehearsal(metadata, tuple(camera.driver.shape), camera.driver.dtype)
+    for device in devices:
+        if hasattr(device, "ring") and hasattr(device, "driver"):
+            yield device.name, metadata, tuple(device.driver.shape), device.driver.dtype
+
+
+def warm(analyses: Mapping[str, Mapping[str, Any]], devices: Iterable[Any]) -> None:
+    """Show a few frames to each analysis for each camera, and forget them.
+
+    What goes wrong here is no error: it will be one when real frames come.
+    """
+    for camera, metadata, shape, dtype in cameras(devices):
+        start, batch = rehearsal(metadata, shape, dtype)
         for name, table in analyses.items():
-            if table.get(CAMERA, camera.name) != camera.name:
+            if table.get(CAMERA, camera) != camera:
                 continue
             try:
                 callback = check_analysis(name, table)(start, unpublished)

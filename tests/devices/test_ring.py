@@ -1,12 +1,16 @@
 """The ring: what it gives is right, or it gives nothing."""
 
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flyback.callbacks.shared_ring import SharedRings
 from flyback.devices.ring import FrameRing
+from flyback.models import ring_memory
 
 SHAPE = (4, 4)
 
@@ -111,3 +115,41 @@ def test_a_reader_beside_a_fast_writer_sees_right_rows_or_none():
     finally:
         stop.set()
         writer.join()
+
+
+def test_another_process_reads_what_is_shared_and_nothing_else():
+    made = FrameRing(16 * 40e-6)
+    begin(made, "a")
+    assert made.describe("a/f") is None
+    made.share()
+    begin(made, "b")
+    made.put(block(0, 20))
+    described = made.describe("b/f")
+    assert made.describe("unknown") is None
+    rings = SharedRings()
+    rings.add(described)
+    assert np.array_equal(rings.read("b/f", 10, 20), made.read("b/f", 10, 20))
+    for start, stop in ((0, 4), (18, 21), (5, 5), (-1, 3), (0, 1000)):
+        assert rings.read("b/f", start, stop) is None
+    assert rings.read("a/f", 0, 1) is None
+    begin(made, "c")
+    made.put(block(0, 16))
+    assert rings.read("b/f", 10, 14) is None
+    path = Path(described["path"])
+    assert path.exists()
+    del made
+    assert not path.exists()
+    gone = SharedRings()
+    gone.add(described)
+    assert gone.read("b/f", 10, 14) is None
+
+
+def test_without_room_to_share_rows_stay_in_the_process(monkeypatch, caplog):
+    monkeypatch.setattr(ring_memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    made = ring()
+    made.share()
+    begin(made, "b")
+    made.put(block(0, 8))
+    assert made.describe("b/f") is None
+    assert made.read("b/f", 0, 8) is not None
+    assert "other processes read frames from files" in caplog.text
