@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -38,13 +38,13 @@ def frame_times(recording: Recording, notes: list[str]) -> np.ndarray:
     if recording.time_s is not None and float(np.median(recording.time_s)) > _EPOCH_S:
         return recording.time_s
     names = _names(recording)
-    for title, text in _logs(recording.path):
+    for title, text in _all_logs(recording.files):
         times = _from_log(text, names)
         if times is not None:
             notes.append(f"times of the frames: from the scan log {title}, read as UTC")
             return times
     raise RecordingError(
-        f"nothing says when the frames of {recording.path.name} were taken, so no cell log can be "
+        f"nothing says when the frames of {recording.name} were taken, so no cell log can be "
         "joined; put time_s (seconds since 1970) into the file, or a scan log beside it: a .csv "
         "with scan_number, start_time and end_time, the number being part of the files' names."
     )
@@ -53,6 +53,9 @@ def frame_times(recording: Recording, notes: list[str]) -> np.ndarray:
 def _names(recording: Recording) -> list[str]:
     """Return the names of the files behind the frames."""
     path = recording.path
+    if len(recording.files) > 1:  # one frame a file, or nothing is known
+        listed = [file.name for file in recording.files]
+        return listed if len(listed) == len(recording) else []
     if path.is_file() and path.suffix.lower() != ".zip":
         return [path.name] * len(recording)
     if inside_zip(path) is not None and not path.exists():
@@ -73,6 +76,12 @@ def _hidden(name: str) -> bool:
     return name.endswith("/") or any(
         part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts
     )
+
+
+def _all_logs(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Yield the logs near the first file of each folder or archive."""
+    for path in {file.parent: file for file in reversed(files)}.values():
+        yield from _logs(path)
 
 
 def _logs(path: Path) -> Iterator[tuple[str, str]]:

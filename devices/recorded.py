@@ -69,7 +69,7 @@ class RecordedDriver:
         """
         if first_index + n_frames > len(self.recording):
             raise RecordingError(
-                f"{self.recording.path.name} holds {len(self.recording)} frames; "
+                f"{self.recording.name} holds {len(self.recording)} frames; "
                 f"{first_index + n_frames} were asked for."
             )
         self._armed = (n_frames, exposure_s, first_index, trigger)

@@ -5,6 +5,7 @@ Names of several programs are accepted and what was taken for what is said in `n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,12 +14,13 @@ import numpy as np
 from ..models.physics import wavelength_m
 from ..models.trajectories import Points, Raster, Trajectory
 from .recording_choice import choose
+from .recording_facts import Facts
 from .recording_frames import Frames, corner_centred, remarks
 from .recording_kinds import open_file
 from .recording_layouts import energy_kev_of
-from .recording_names import AMBIGUOUS, ARRAYS, AXES, CALIBRATION, NUMBERS, TEXTS
+from .recording_names import ARRAYS, AXES, CALIBRATION, NUMBERS, TEXTS
 from .recording_positions import find_positions
-from .recording_series import inside_zip, open_folder, open_zip
+from .recording_series import inside_zip, open_files, open_folder, open_zip
 from .recording_store import RecordingError, Store
 from .recording_zarr import ZarrStore, is_zarr
 
@@ -53,14 +55,20 @@ class Recording:
 
     Parameters
     ----------
-    path : path
+    path : path, or sequence of path
         HDF5 (also CXI, NeXus, EMD), `.npz`, `.zarr`, TIFF, MIB, text, what RosettaSciIO reads;
-        or a folder or `.zip` of them, or one file inside a `.zip`.
+        or a folder or `.zip` of them, or one file inside a `.zip`. Several files of one kind are
+        one series, in the order in which they are given.
     **known : float, str
         Values that the file lacks or has wrong, such as ``energy_kev=80``.
 
     Attributes
     ----------
+    path : Path
+        The first file.
+    files : tuple of Path
+    name : str
+        What messages call it.
     frames : Frames
         (n, h, w), (n, bins) or (n, elements, channels), read from the file when asked for.
     dims : tuple of str
@@ -87,14 +95,21 @@ class Recording:
     RecordingError
     """
 
-    def __init__(self, path: str | Path, **known: Any) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path | Sequence[str | Path], **known: Any) -> None:
+        self.files = tuple(Path(p) for p in ([path] if isinstance(path, str | Path) else path))
+        if not self.files:
+            raise RecordingError("a recording needs at least one file.")
+        self.path = self.files[0]
+        self.name = self.path.name
+        if len(self.files) > 1:
+            self.name += f" to {self.files[-1].name}"
         self.taken: dict[str, str] = {}
         self.notes: list[str] = []
         self._known = dict(known)
         self._settings: dict[str, Any] = {}
         self.taken_utc_s: np.ndarray | None = None
-        self.store = _open_store(self.path)
+        self.store = _open_store(self.path) if len(self.files) == 1 else open_files(self.files)
+        self._facts = Facts(self.store, self._known, self.taken, self.notes)
         try:
             self._read()
         except RecordingError:
@@ -103,7 +118,7 @@ class Recording:
         except Exception as error:  # what others wrote can be wrong in any way
             self.close()
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise RecordingError(f"{self.path.name} cannot be understood: {reason}.") from error
+            raise RecordingError(f"{self.name} cannot be understood: {reason}.") from error
 
     def close(self) -> None:
         """Let go of the file."""
@@ -120,7 +135,7 @@ class Recording:
 
     def _read(self) -> None:
         self.notes += self.store.notes
-        self._settings |= {name: self._number(name) for name in NUMBERS}
+        self._settings |= {name: self._facts.number(name) for name in NUMBERS}
         self._texts()
         self.frames = self._frames()
         n = len(self.frames)
@@ -145,76 +160,12 @@ class Recording:
             more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
             self.notes.append(f"ignored: {', '.join(shown[:8])}{more}")
 
-    def _name(self, quantity: str, spellings: tuple[str, ...]) -> str | None:
-        found = [name for name in spellings if name in self.store.names]
-        if not found:
-            return None
-        self.taken[quantity] = found[0]
-        if found[0] != quantity:
-            self.notes.append(f"{quantity}: taken from {found[0]!r}")
-        return found[0]
-
-    def _array(self, name: str) -> np.ndarray:
-        return np.asarray(self.store.array(name))
-
-    def _number(self, quantity: str) -> Any:
-        if quantity in self._known:
-            return self._given(quantity)
-        factors = dict(NUMBERS[quantity])
-        name = self._name(quantity, tuple(factors))
-        if name is None:
-            loose = next((a for a, q in AMBIGUOUS.items() if q == quantity), None)
-            return self._loose(quantity, loose) if loose in self.store.names else None
-        if self._array(name).dtype.kind not in "uif":
-            if name == quantity:
-                raise RecordingError(f"{name!r} must be one or two finite numbers.")
-            self.notes.append(f"{name!r} is not a number and was ignored")
-            return None
-        value = self._array(name).astype(float).ravel() * factors[name]
-        if value.size not in (1, 2) or not np.isfinite(value).all():
-            if name == quantity or value.size in (1, 2):
-                raise RecordingError(f"{name!r} must be one or two finite numbers.")
-            self.notes.append(f"{name!r} is not one number and was ignored")
-            return None
-        return float(value[0]) if value.size == 1 else value.tolist()
-
-    def _given(self, quantity: str) -> Any:
-        """Return what the caller says, who may have mistyped it."""
-        value = self._known.pop(quantity)
-        try:
-            numbers = np.asarray(value, dtype=float).ravel()
-        except (TypeError, ValueError):
-            numbers = np.empty(0)
-        if numbers.size not in (1, 2) or not np.isfinite(numbers).all():
-            raise RecordingError(f"{quantity} must be one or two finite numbers, got {value!r}.")
-        return value
-
-    def _loose(self, quantity: str, name: str | None) -> float | None:
-        loose = self._array(str(name))
-        if loose.dtype.kind not in "uif" or loose.size != 1:
-            return None
-        value = loose.astype(float).ravel()
-        if not np.isfinite(value[0]):
-            return None
-        number = float(value[0])
-        unit, factor = {
-            "defocus_nm": ("angstrom", 0.1),
-            "detector_distance_m": ("m", 1.0),
-        }.get(quantity, ("keV", 1.0))
-        if quantity == "energy_kev" and number > 2000:
-            unit, factor = "eV", 1e-3
-        elif quantity == "energy_kev" and number < 1e-6:
-            unit, factor = "J", 1 / 1.602176634e-16
-        self.taken[quantity] = str(name)
-        self.notes.append(f"{quantity}: {name!r} = {number:g} was taken to be in {unit}")
-        return number * factor
-
     def _texts(self) -> None:
         for quantity, spellings in TEXTS.items():
             value = self._known.pop(quantity, None)
-            name = None if value is not None else self._name(quantity, spellings)
+            name = None if value is not None else self._facts.name(quantity, spellings)
             if name is not None:
-                raw = self._array(name).ravel()
+                raw = self._facts.array(name).ravel()
                 value = raw[0].decode() if raw.dtype.kind == "S" else str(raw[0])
             self._settings[quantity] = value
 
@@ -240,7 +191,7 @@ class Recording:
             self._settings["energy_kev"] = energy_kev_of(float(length), self._settings["radiation"])
 
     def _frames(self) -> Frames:
-        choice = choose(self.store, self.path.name)
+        choice = choose(self.store, self.name)
         self.dims, self.frames_from = choice.dims, set(choice.taken)
         self.notes += choice.notes
         frames = Frames(choice.source, choice.scan_axes)
@@ -284,7 +235,7 @@ class Recording:
         for quantity, spellings in AXES.items():
             for name, factor in spellings:
                 if name in self.store.names and self.store.shape(name) in shapes:
-                    out[quantity] = self._array(name) * factor
+                    out[quantity] = self._facts.array(name) * factor
                     self.taken[quantity] = name
                     break
         offset, slope = (self._constant(name) for name in CALIBRATION)
@@ -296,7 +247,7 @@ class Recording:
         if name not in self.store.names or self.store.shape(name) != ():
             return None
         self.taken[name] = name
-        return float(self._array(name))
+        return float(self._facts.array(name))
 
     def _remark_on_step(self) -> None:
         """Say where neighbouring places are farther apart than the window that a frame shows."""
@@ -313,19 +264,19 @@ class Recording:
             )
 
     def _times(self, n: int) -> np.ndarray | None:
-        name = self._name("time_s", ARRAYS["time_s"])
+        name = self._facts.name("time_s", ARRAYS["time_s"])
         if name is None:
             return None
-        times = self._array(name).astype(float).ravel()
+        times = self._facts.array(name).astype(float).ravel()
         if times.shape != (n,) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
             raise RecordingError(f"{name!r} must be {n} finite times in ascending order.")
         return times
 
     def _probe(self) -> np.ndarray | None:
-        name = self._name("probe", ARRAYS["probe"])
+        name = self._facts.name("probe", ARRAYS["probe"])
         if name is None or self.dims != ("ky", "kx"):
             return None
-        probe = self._array(name).astype(np.complex64)
+        probe = self._facts.array(name).astype(np.complex64)
         probe = probe.reshape(-1, *probe.shape[-2:]) if probe.ndim >= 2 else probe
         if probe.ndim != 3 or probe.shape[1:] != self.frames.shape[1:]:
             raise RecordingError(
@@ -336,10 +287,10 @@ class Recording:
     def _corrections(self) -> dict[str, np.ndarray]:
         out: dict[str, np.ndarray] = {}
         for quantity in ("dark", "gain", "bad_pixels", "good_pixels"):
-            name = self._name(quantity, ARRAYS[quantity])
+            name = self._facts.name(quantity, ARRAYS[quantity])
             if name is None:
                 continue
-            array = self._array(name)
+            array = self._facts.array(name)
             if array.shape != self.frames.shape[1:]:
                 self.notes.append(f"{name!r} does not have the shape of a frame and was ignored")
                 continue
@@ -379,7 +330,7 @@ class Recording:
         out: dict[str, Any] = {"radiation": self._settings["radiation"]}
         out |= {name: self._settings[name] for name in _SETTINGS}
         out["sample"] = self._settings["sample"]
-        out["recording"] = self.path.name
+        out["recording"] = self.name
         if self.dims != ("ky", "kx"):
             out["frame_dims"] = list(self.dims)
         return {name: value for name, value in out.items() if value is not None}

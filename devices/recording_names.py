@@ -129,3 +129,12 @@ AXES: dict[str, tuple[tuple[str, float], ...]] = {
 
 CALIBRATION = ("energy_offset_kev", "energy_slope_kev")
 """Two numbers from which an energy axis is made: offset + slope * channel."""
+
+PER_FRAME: dict[str, tuple[str, ...]] = {
+    "time_s": ARRAYS["time_s"],
+    "taken_utc_s": ("taken_utc_s",),
+    "sigma": tuple(name for name, _ in AXES["sigma"]),
+    "positions_m": ("positions_m",),
+    "positions_px": ("positions_px",),
+}
+"""Arrays with a row for each frame, which are joined where several files are one series."""

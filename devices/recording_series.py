@@ -15,13 +15,22 @@ import numpy as np
 from .recording_fabio import FABIO_SUFFIXES
 from .recording_frames import Joined
 from .recording_images import TIFF_SUFFIXES, Opener, image_store
-from .recording_kinds import NO_RECORDING, known, open_file, open_in_memory, open_stream
+from .recording_joined import JoinedStore
+from .recording_kinds import (
+    NO_RECORDING,
+    known,
+    open_file,
+    open_in_memory,
+    open_stream,
+    refusal,
+)
 from .recording_store import LARGEST_BYTES, ArrayStore, RecordingError, Store
 from .recording_text import TEXT_SUFFIXES
 
 _SERIES = TEXT_SUFFIXES | TIFF_SUFFIXES | FABIO_SUFFIXES | {".mib"}
 _LARGEST_MEMBER_BYTES = 1_000_000_000
 _MOST_MEMBERS = 100_000
+_SAME_KIND = {".tiff": ".tif", ".nxs": ".h5", ".hdf5": ".h5", ".hdf": ".h5"}
 _AXES = ("two_theta_deg", "q_per_a", "axis", "energy_kev_axis")
 
 
@@ -58,6 +67,56 @@ def inside_zip(path: Path) -> tuple[Path, str] | None:
     return None
 
 
+def open_files(paths: Sequence[Path]) -> Store:
+    """Open several files of one kind as one series, in the order given.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Also members of a .zip, as ``archive.zip/member``.
+
+    Raises
+    ------
+    RecordingError
+        When one is a folder, an archive or missing, or they are of several kinds.
+    """
+    members = [_member(path) for path in paths]
+    kinds: dict[str, Member] = {}
+    for member in members:
+        if not known(member.suffix):
+            raise refusal(member.short, member.suffix)
+        kinds.setdefault(_SAME_KIND.get(member.suffix, member.suffix), member)
+    if len(kinds) > 1:
+        listed = ", ".join(f"{kind} ({member.short})" for kind, member in sorted(kinds.items())[:6])
+        raise RecordingError(
+            f"the {len(members)} files are of {len(kinds)} kinds, {listed}; a series has files of "
+            "one kind: name these, or give the rest a run of its own."
+        )
+    masters = [m for m in members if m.short.endswith("_master.h5")]
+    if len(masters) == 1:  # it links to the others
+        return _open_one(masters[0])
+    if members[0].suffix not in _SERIES:
+        return JoinedStore([_open_one(m) for m in members], [m.short for m in members])
+    return _series(members, "the series")
+
+
+def _member(path: Path) -> Member:
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        raise RecordingError(
+            f"{path.name} is a folder or an archive; play it alone, a series is made of files."
+        )
+    if path.is_file():
+        return Member(path.name, path.stat().st_size, lambda: path.open("rb"), path)
+    within = inside_zip(path)
+    if within is None:
+        raise RecordingError(f"there is no file {path}.")
+    archive, wanted = within
+    found = next((m for m in _listed(archive) if wanted in (m.name, m.short)), None)
+    if found is None:
+        raise RecordingError(f"there is no file {wanted} in {archive.name}.")
+    return found
+
+
 def open_folder(path: Path) -> Store:
     """Open the files of a folder; folders inside it are left alone.
 
@@ -90,6 +149,29 @@ def open_zip(path: Path, wanted: str | None = None) -> Store:
     RecordingError
         When the archive is damaged, claims more than fits into memory, or holds no series.
     """
+    members = _listed(path)
+    if wanted is not None:
+        members = [m for m in members if wanted in (m.name, m.short)]
+        if not members:
+            raise RecordingError(f"there is no file {wanted} in {path.name}.")
+        if not known(members[0].suffix):
+            return open_stream(members[0].open, members[0].short, members[0].size)
+    return _choose(members, path, "archive")
+
+
+def members(path: Path) -> list[str]:
+    """Return the names of an archive's files in natural order, without hidden ones.
+
+    Raises
+    ------
+    RecordingError
+        When it is damaged.
+    """
+    return [member.name for member in _listed(path)]
+
+
+def _listed(path: Path) -> list[Member]:
+    """Return the files of an archive in natural order."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -99,18 +181,11 @@ def open_zip(path: Path, wanted: str | None = None) -> Store:
         ) from error
     if len(entries) > _MOST_MEMBERS:
         raise RecordingError(f"{path.name} holds {len(entries)} files; unpack what is needed.")
-    members = [
+    return [
         Member(entry.filename, entry.file_size, _member_opener(path, entry.filename))
         for entry in sorted(entries, key=lambda entry: natural(entry.filename))
         if not any(p.startswith((".", "__MACOSX")) for p in PurePosixPath(entry.filename).parts)
     ]
-    if wanted is not None:
-        members = [m for m in members if wanted in (m.name, m.short)]
-        if not members:
-            raise RecordingError(f"there is no file {wanted} in {path.name}.")
-        if not known(members[0].suffix):
-            return open_stream(members[0].open, members[0].short, members[0].size)
-    return _choose(members, path, "archive")
 
 
 def _member_opener(path: Path, name: str) -> Opener:
@@ -158,7 +233,7 @@ def _choose(members: Sequence[Member], path: Path, what: str) -> Store:
     if len(chosen) == 1:
         store = _open_one(chosen[0])
     elif suffix in _SERIES:
-        store = _series(chosen, path, what)
+        store = _series(chosen, f"the {what} {path.name}", f"{path.name}/")
     else:
         names = ", ".join(member.short for member in chosen[:4])
         raise RecordingError(
@@ -177,7 +252,7 @@ def _open_one(member: Member) -> Store:
     return open_in_memory(member.open(), Path(member.short))
 
 
-def _series(members: Sequence[Member], path: Path, what: str) -> ArrayStore:
+def _series(members: Sequence[Member], what: str, within: str = "") -> ArrayStore:
     opened = [open_stream(member.open, member.short, member.size) for member in members]
     keys = {next(k for k in ("frames", "patterns", "spectra", "element_spectra") if k in s.names)
             for s in opened}  # fmt: skip
@@ -189,15 +264,15 @@ def _series(members: Sequence[Member], path: Path, what: str) -> ArrayStore:
             for m, s in list(zip(members, opened, strict=True))[:4]
         )
         raise RecordingError(
-            f"the {members[0].suffix} files in the {what} {path.name} differ in shape ({listed}); "
-            f"play one of them: {path.name}/{members[0].short}."
+            f"the {members[0].suffix} files in {what} differ in shape ({listed}); "
+            f"play one of them: {within}{members[0].short}."
         )
     first = opened[0]
     parts = [store.lazy(key) for store in opened]
     notes = [f"series: {len(members)} files, {members[0].short} to {members[-1].short}"]
     notes += list(dict.fromkeys(note for store in opened for note in store.notes))[:6]
     if key == "frames":
-        joined = image_store(Joined(parts), path.stem, [])
+        joined = image_store(Joined(parts), PurePosixPath(within).stem, [])
         facts = {n: first.lazy(n) for n in first.names if n not in ("frames", "bad_pixels")}
         arrays = {**facts, **{n: joined.lazy(n) for n in joined.names}}
         return ArrayStore(arrays, list(dict.fromkeys(notes + joined.notes)), joined.grid)

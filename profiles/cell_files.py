@@ -16,7 +16,7 @@ from ..devices.cell_log import LARGEST_BYTES, CellLog, CellLogError, read_cell_l
 from ..devices.frame_times import frame_times
 from ..devices.recorded_cell import RecordedCell
 from ..devices.recording import Recording
-from ..devices.recording_series import inside_zip
+from ..devices.recording_series import inside_zip, members
 
 
 def run_convert(file: Path, to: Path) -> str:
@@ -67,7 +67,8 @@ def open_cell(path: Path, notes: list[str]) -> RecordedCell:
 def _from_zip(archive_path: Path, member: str) -> CellLog:
     try:
         with zipfile.ZipFile(archive_path) as archive, tempfile.TemporaryDirectory() as folder:
-            entry = archive.getinfo(member)
+            short = (n for n in members(archive_path) if PurePosixPath(n).name == member)
+            entry = archive.getinfo(next(short, member))
             if entry.file_size > LARGEST_BYTES:
                 raise CellLogError(f"{member} is larger than {LARGEST_BYTES / 1e9:g} GB; cut it.")
             # only the last part of the name: a member must not choose where it is written

@@ -1,6 +1,6 @@
-"""``flyback play FILE``: a recorded scan goes the way of a live one.
+"""``flyback play PATTERN...``: a recorded scan goes the way of a live one.
 
-The file's frames pass through a `PixelDetector` and a plan, are written, analysed while they
+The files' frames pass through a `PixelDetector` and a plan, are written, analysed while they
 arrive, stored and can be replayed.
 """
 
@@ -21,6 +21,7 @@ from .archive import layout
 from .cell_files import add_arrays, join_cell, open_cell
 from .commands import check_metadata, execute
 from .compose import check_analysis, load_plans
+from .play_files import expand
 from .registry import SettingError
 from .report import Report
 from .saving import check_target
@@ -33,7 +34,7 @@ _CORRECTIONS = ("dark", "gain", "bad_pixels")
 
 
 def run_play(
-    file: str | os.PathLike[str],
+    file: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     analyses: Sequence[str],
     *,
     profile: str = "recorded",
@@ -47,8 +48,10 @@ def run_play(
 
     Parameters
     ----------
-    file : path
-        HDF5, CXI, ``.npz``, or, with the extra `formats`, what RosettaSciIO reads.
+    file : path, or sequence of paths
+        HDF5, CXI, ``.npz``, images, patterns, or, with the extra `formats`, what RosettaSciIO
+        reads; a folder or ``.zip`` of them; or several files of one kind, as one series in
+        natural order. ``*``, ``?`` and ``[...]`` are patterns.
     analyses : sequence of str
         Names.
     profile : str
@@ -82,13 +85,14 @@ def run_play(
     chosen = chosen.with_settings({k: v for k, v in settings.items() if "." in k})
     place = layout(directory)
     known = {key: value for key, value in bare.items() if key in METADATA_KEYS}
-    with Recording(Path(file), **known) as recording:
+    files = expand(file)
+    with Recording(files, **known) as recording:
         report.warnings += recording.notes
         log = None if cell is None else open_cell(cell, report.warnings)
         joined = {} if log is None else join_cell(recording, log, report.warnings)
         pace = _pace(rate, recording)
         camera, coils, metadata = play(recording, place.frames, rate=pace)
-        metadata |= bare | {"recorded_file": str(Path(file).resolve())}
+        metadata |= bare | _recorded(files)
         _rehearse(chosen, metadata, recording, coils)
         devices = {"camera": camera, "scan_coils": coils}
         with open_session(chosen, directory, devices=devices, warm=False) as session:
@@ -107,6 +111,12 @@ def _with_analyses(profile: Profile, names: Sequence[str]) -> Profile:
     """Return a profile without devices, with just these analyses."""
     tables = {name: profile.analyses.get(name, {}) for name in names}
     return Profile(profile.name, store_uri=profile.store_uri, plans=["points"], analyses=tables)
+
+
+def _recorded(files: Sequence[Path]) -> dict[str, Any]:
+    """Return which files were played, for the start document."""
+    names = [str(path.resolve()) for path in files]
+    return {"recorded_file": names[0]} | ({"recorded_files": names} if len(names) > 1 else {})
 
 
 def _pace(rate: str | float | None, recording: Recording) -> float | str:
@@ -151,4 +161,4 @@ def _rehearse(
         try:
             callback.rehearse(batch)
         except (ValueError, TypeError) as error:
-            raise SettingError(f"{name} cannot take {recording.path.name}: {error}") from error
+            raise SettingError(f"{name} cannot take {recording.name}: {error}") from error

@@ -28,9 +28,13 @@ def demo(
 
 @app.command()
 def play(
-    file: Annotated[
-        Path,
-        typer.Argument(help="HDF5, CXI, .npz, patterns, images; or a folder or zip of a series."),
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATTERN...",
+            help="HDF5, CXI, .npz, patterns, images; several or a glob (data/*.tif) are one "
+            "series, as is a folder or zip.",
+        ),
     ],
     analysis: Annotated[
         list[str] | None,
@@ -48,14 +52,14 @@ def play(
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
-    """Play a recorded file as if it were being acquired now."""
+    """Play recorded files as if they were being acquired now."""
     from ..play import run_play
     from ..settings import parse_settings
 
     given = ",".join(["virtual_images"] if analysis is None else analysis).split(",")
     names = list(dict.fromkeys(name.strip() for name in given if name.strip()))
     report = run_play(
-        file,
+        files,
         names,
         profile=profile,
         settings=parse_settings(settings or []),
