@@ -6,29 +6,32 @@ import csv
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from .recording import Recording, RecordingError
 from .recording_series import inside_zip, natural
+from .time_zones import to_utc
 
 _EPOCH_S = 1e8  # times above are seconds since 1970, below since some start
 _MOST_LOGS, _LARGEST_LOG_BYTES = 50, 20_000_000
 _START, _END = ("start_time", "time_start", "start"), ("end_time", "time_end", "end")
 
 
-def frame_times(recording: Recording, notes: list[str]) -> np.ndarray:
+def frame_times(recording: Recording, notes: list[str], zone: tzinfo | None = None) -> np.ndarray:
     """Return the middle of each frame's exposure, (n,) float64, s since the epoch.
 
-    Times without a zone are read as UTC.
+    They come from the file itself, from the dates in images' headers, or from a scan log.
 
     Parameters
     ----------
     recording : Recording
     notes : list of str
         Is told what was assumed.
+    zone : tzinfo, optional
+        Of clocks that do not say theirs; UTC where it is left out.
 
     Raises
     ------
@@ -37,17 +40,38 @@ def frame_times(recording: Recording, notes: list[str]) -> np.ndarray:
     """
     if recording.time_s is not None and float(np.median(recording.time_s)) > _EPOCH_S:
         return recording.time_s
+    if recording.dated_utc_s is not None:
+        if recording.dated_with_zone:
+            notes.append("times of the frames: from the files' headers")
+            return recording.dated_utc_s
+        return _localised(recording.dated_utc_s, "from the files' headers", notes, zone)
     names = _names(recording)
     for title, text in _all_logs(recording.files):
-        times = _from_log(text, names)
-        if times is not None:
-            notes.append(f"times of the frames: from the scan log {title}, read as UTC")
-            return times
+        found = _from_log(text, names)
+        if found is not None:
+            times, zoned = found
+            if zoned:
+                notes.append(f"times of the frames: from the scan log {title}")
+                return times
+            return _localised(times, f"from the scan log {title}", notes, zone)
     raise RecordingError(
         f"nothing says when the frames of {recording.name} were taken, so no cell log can be "
         "joined; put time_s (seconds since 1970) into the file, or a scan log beside it: a .csv "
         "with scan_number, start_time and end_time, the number being part of the files' names."
     )
+
+
+def _localised(times: np.ndarray, source: str, notes: list[str], zone: tzinfo | None) -> np.ndarray:
+    """Return times that a clock without a zone showed, in UTC, and say what was assumed."""
+    notes.append(
+        f"times of the frames: {source}, "
+        + (f"by a clock in {zone}" if zone else "by a clock that is taken to show UTC")
+    )
+    if zone is None:
+        return times
+    out, remarks = to_utc(times, zone)
+    notes += [f"times of the frames: {remark}" for remark in remarks]
+    return out
 
 
 def _names(recording: Recording) -> list[str]:
@@ -109,8 +133,8 @@ def _logs(path: Path) -> Iterator[tuple[str, str]]:
             continue
 
 
-def _from_log(text: str, names: list[str]) -> np.ndarray | None:
-    """Return the middles of the exposures that a scan log has of all files, else None."""
+def _from_log(text: str, names: list[str]) -> tuple[np.ndarray, bool] | None:
+    """Return the middles of the exposures that a scan log has of all files, and if with zones."""
     if not names:
         return None
     try:
@@ -123,23 +147,25 @@ def _from_log(text: str, names: list[str]) -> np.ndarray | None:
     number = next((titles[t] for t in titles if "scan" in t or "file" in t or "frame" in t), None)
     if start is None or end is None or number is None:
         return None
-    known = {}
+    known, zoned = {}, True
     for row in rows:
         a, b = _instant(row[start]), _instant(row[end])
         if a is not None and b is not None and row[number]:
-            known[str(row[number]).strip()] = 0.5 * (a + b)
+            known[str(row[number]).strip()] = 0.5 * (a[0] + b[0])
+            zoned = zoned and a[1] and b[1]
     found = [
         next((known[part] for part in (*re.findall(r"\d+", name), name) if part in known), None)
         for name in names
     ]
     if any(time is None for time in found):
         return None
-    return np.array(found, float)
+    return np.array(found, float), zoned
 
 
-def _instant(text: str | None) -> float | None:
+def _instant(text: str | None) -> tuple[float, bool] | None:
     try:
         moment = datetime.fromisoformat(str(text).strip())
     except ValueError:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    zoned = moment.tzinfo is not None
+    return (moment if zoned else moment.replace(tzinfo=UTC)).timestamp(), zoned

@@ -80,6 +80,10 @@ class Recording:
     time_s : (n,) float64 or None
     taken_utc_s : (n,) float64 or None
         When the frames were taken, where that shall be told instead of when they are played.
+    dated_utc_s : (n,) float64 or None
+        The middle of each exposure by the headers' dates; a date without a zone is read as UTC.
+    dated_with_zone : bool
+        Whether the headers state a zone.
     probe : (modes, h, w) complex64 or None
     corrections : dict
         `dark`, `gain`, `bad_pixels` as far as they are known.
@@ -149,6 +153,7 @@ class Recording:
         if self.positions is None:
             self._raster()
         self.time_s = self._times(n)
+        self._dates(n)
         self.probe = self._probe()
         self.corrections = self._corrections()
         self.axes = self._axes()
@@ -271,6 +276,14 @@ class Recording:
         if times.shape != (n,) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
             raise RecordingError(f"{name!r} must be {n} finite times in ascending order.")
         return times
+
+    def _dates(self, n: int) -> None:
+        self.dated_utc_s, self.dated_with_zone = None, False
+        names = ("taken_utc_s", "taken_with_zone")
+        if all(name in self.store.names and self.store.shape(name) == (n,) for name in names):
+            self.taken |= {name: name for name in names}
+            self.dated_utc_s = self._facts.array("taken_utc_s").astype(float)
+            self.dated_with_zone = bool(self._facts.array("taken_with_zone").all())
 
     def _probe(self) -> np.ndarray | None:
         name = self._facts.name("probe", ARRAYS["probe"])

@@ -1,21 +1,25 @@
-"""Frames of CBF and EDF files, through fabio."""
+"""Frames of CBF and EDF files, and of TIFF files that Pillow does not know, through fabio."""
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
-from .recording_images import Opener
+from .recording_dates import exposure_s, period_s, taken, taken_arrays
+from .recording_packed import Opener
 from .recording_store import RecordingError
 
+logging.getLogger("fabio").addHandler(logging.NullHandler())  # what it finds is told by us
 FABIO_SUFFIXES = frozenset({".cbf", ".edf"})
 _NUMBER = r"\s*[=:]?\s*([\d.eE+-]+)\s*"
 _FACTS: dict[str, tuple[str, float]] = {
     "wavelength_m": (r"Wavelength" + _NUMBER + "A", 1e-10),
     "detector_distance_m": (r"Detector_distance" + _NUMBER + "m", 1.0),
-    "dwell_ms": (r"Exposure_period" + _NUMBER + "s", 1e3),
 }
 _CBF_DATA = b"\x0c\x1a\x04\xd5"
 _CBF_SIZE = re.compile(rb"X-Binary-Size:\s*(\d{1,12})")
@@ -23,7 +27,7 @@ _PIXEL = re.compile(r"Pixel_size\s+([\d.eE+-]+)\s*m\s*x\s*([\d.eE+-]+)\s*m")
 
 
 class FabioSource:
-    """The frames of a CBF or EDF file as (n, h, w).
+    """The frames of a CBF, EDF or TIFF file as (n, h, w).
 
     Parameters
     ----------
@@ -45,31 +49,43 @@ class FabioSource:
             raise RecordingError(f"{name} holds no image of numbers; play the detector's own file.")
         self.shape = (int(image.nframes), *first.shape)
         self.dtype = first.dtype
-        self._header = "\n".join(f"{key} {value}" for key, value in image.header.items())
+        headers = [dict(image.header)]
+        headers += [dict(image.get_frame(row).header) for row in range(1, image.nframes)]
+        self._header = _text(headers[0])
+        self._taken = taken_arrays([_taken(header) for header in headers])
 
     def _read(self) -> Any:
         import fabio.cbfimage  # heavy, and only images of beamlines need it
         import fabio.edfimage
+        import fabio.tifimage
         from fabio.fabioutils import BytesIO  # with the lock that fabio asks for
 
-        cbf = self._name.lower().endswith(".cbf")
+        readers: dict[str, Any] = {
+            ".cbf": fabio.cbfimage.CbfImage,
+            ".edf": fabio.edfimage.EdfImage,
+        }
+        suffix = PurePath(self._name).suffix.lower()
         with self._opener() as file:
             content = file.read()
-        if cbf:
+        if suffix == ".cbf":
             self._whole_cbf(content)
-        image = fabio.cbfimage.CbfImage() if cbf else fabio.edfimage.EdfImage()
+        image = readers.get(suffix, fabio.tifimage.TifImage)()
         try:
             found: Any = image.read(BytesIO(content))
             _ = found.data  # fabio reads late
-            for frame in range(1, found.nframes):
-                _ = found.get_frame(frame).data
+            frames = [found, *(found.get_frame(k) for k in range(1, found.nframes))]
+            for frame in frames:
+                _ = frame.data
         except Exception as error:  # a damaged image raises anything
             raise RecordingError(
-                f"{self._name} is no readable {'CBF' if cbf else 'EDF'} image, or is cut short: "
-                f"{error}."
+                f"{self._name} is no readable {suffix[1:].upper()} image, or is cut short: {error}."
             ) from error
         if found.data is None:
             raise RecordingError(f"{self._name} holds no image, or is cut short.")
+        # fabio fills with zeros what an EDF lacks
+        for k, frame in enumerate(getattr(found, "_frames", [])):
+            if getattr(frame, "incomplete_data", False):
+                raise RecordingError(f"{self._name} is cut short in frame {k}.")
         return found
 
     def _whole_cbf(self, content: bytes) -> None:
@@ -107,7 +123,21 @@ class FabioSource:
             found = re.search(pattern, self._header)
             if found:
                 out[name] = np.asarray(float(found[1]) * factor)
+        every_s = period_s(self._header) or exposure_s(self._header)
+        if every_s:
+            out["dwell_ms"] = np.asarray(every_s * 1e3)
+        out |= self._taken
         pixel = _PIXEL.search(self._header)
         if pixel:
             out["detector_pixel_m"] = np.asarray([float(pixel[2]), float(pixel[1])])
         return out
+
+
+def _text(header: Mapping[str, Any]) -> str:
+    return "\n".join(f"{key} {value}" for key, value in header.items())
+
+
+def _taken(header: Mapping[str, Any]) -> tuple[float, bool] | None:
+    """Return when a frame was taken: a CBF has that in one text, an EDF in a key of its own."""
+    contents = header.get("_array_data.header_contents")
+    return taken(header if contents is None else str(contents))

@@ -129,7 +129,11 @@ class Frames:
         start, stop, _ = rows.indices(len(self))
         try:
             with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite
-                block = self._read(start, stop).astype(self.dtype, copy=False)
+                read = self._read(start, stop)
+                block = read.astype(self.dtype, copy=False)
+                if read.dtype.kind == "u" and block.dtype.kind == "f":
+                    # the largest number marks pixels that do not work, as in smaller integers
+                    block[read == np.iinfo(read.dtype).max] = np.nan
         except (OSError, RuntimeError) as error:
             raise RecordingError(
                 f"frames {start} to {stop} cannot be read, the file may be cut short: {error}."

@@ -5,22 +5,20 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from .mib import MibError, MibHeader, decode, parse_header
+from .recording_dates import exposure_s, period_s, taken, taken_arrays
+from .recording_packed import Opener
 from .recording_store import ArrayStore, RecordingError
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
-Opener = Callable[[], BinaryIO]
-"""Opens the file anew; each reading closes it, so that nothing is held."""
-
+_DESCRIPTION, _DATE = 270, 306  # tags of TIFF
 _MOST_PAGES = 1_000_000
 _PIXEL = re.compile(r"Pixel_size\s+([\d.eE+-]+)\s*m\s*x\s*([\d.eE+-]+)\s*m")
-_EXPOSURE = re.compile(r"Exposure_period\s+([\d.eE+-]+)\s*s")
 
 
 class TiffSource:
@@ -40,6 +38,7 @@ class TiffSource:
     def __init__(self, opener: Opener, name: str) -> None:
         self._opener, self._name = opener, name
         self.description = ""
+        self._taken: list[tuple[float, bool] | None] = []
         first, pages = self._look()
         if first.ndim != 2:
             raise RecordingError(
@@ -75,8 +74,14 @@ class TiffSource:
             pages = int(getattr(image, "n_frames", 1))
             if pages > _MOST_PAGES:
                 raise RecordingError(f"{self._name} claims {pages} pages; convert it to HDF5.")
-            self.description = str(image.tag_v2.get(270, ""))
-            return self._page(image, 0), pages
+            self.description = str(image.tag_v2.get(_DESCRIPTION, ""))
+            first = self._page(image, 0)
+            for page in range(pages):
+                if page and not self._taken[-1]:
+                    break  # the first pages say nothing, nor will the others
+                image.seek(page)
+                self._taken.append(_taken(image.tag_v2))
+            return first, pages
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Read consecutive pages.
@@ -102,12 +107,19 @@ class TiffSource:
     def facts(self) -> dict[str, np.ndarray]:
         """Return what the file's description says, under our names."""
         out: dict[str, np.ndarray] = {}
-        pixel, period = _PIXEL.search(self.description), _EXPOSURE.search(self.description)
+        pixel = _PIXEL.search(self.description)
+        every_s = period_s(self.description) or exposure_s(self.description)
         if pixel:
             out["detector_pixel_m"] = np.asarray([float(pixel[2]), float(pixel[1])])
-        if period:
-            out["dwell_ms"] = np.asarray(float(period[1]) * 1e3)
-        return out
+        if every_s:
+            out["dwell_ms"] = np.asarray(every_s * 1e3)
+        return out | (taken_arrays(self._taken) if len(self._taken) == self.shape[0] else {})
+
+
+def _taken(tags: Any) -> tuple[float, bool] | None:
+    """Return when a page was taken: the detector's own text counts more than the tag."""
+    said = str(tags.get(_DESCRIPTION, ""))
+    return taken(said) or taken(f"{tags.get(_DATE, '')}\n{said}")
 
 
 class MibSource:
@@ -171,8 +183,10 @@ def image_store(source: Any, name: str, notes: list[str]) -> ArrayStore:
     facts = getattr(source, "facts", dict)()
     if source.dtype.kind in "if":
         first = np.asarray(source[0:1])[0]
-        masked = first < 0
-        if masked.any():
+        with np.errstate(invalid="ignore"):
+            masked = first < 0
+            whole = first.dtype.kind == "i" or bool(np.all(first == np.rint(first)))
+        if masked.any() and whole:  # else a background was taken off
             facts.setdefault("radiation", np.asarray("xray"))  # only such cameras mark pixels so
             facts["bad_pixels"] = masked
             notes.append(f"bad_pixels: {int(masked.sum())} negative pixels of the first frame")

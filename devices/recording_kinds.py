@@ -9,8 +9,9 @@ from typing import BinaryIO
 from .recording_choice import stacks
 from .recording_fabio import FABIO_SUFFIXES, FabioSource
 from .recording_formats import FORMAT_SUFFIXES, FormatStore
-from .recording_images import TIFF_SUFFIXES, MibSource, Opener, TiffSource, beside, image_store
+from .recording_images import TIFF_SUFFIXES, MibSource, TiffSource, beside, image_store
 from .recording_layouts import describe
+from .recording_packed import Opener, unpacked, unpacked_name
 from .recording_store import ArrayStore, H5Store, NpzStore, RecordingError, Store
 from .recording_text import LARGEST_TEXT_BYTES, TEXT_SUFFIXES, read_text
 
@@ -44,7 +45,8 @@ NO_RECORDING: dict[str, str] = {
 
 _KINDS = (
     "HDF5, CXI, NeXus, .npz, .zarr, .tif, .cbf, .edf, .mib, text patterns (.xy .xye .fxye .chi "
-    ".dat), spectra (.mca .spe), a folder or .zip of such files, and with the extra 'formats' also"
+    ".dat), spectra (.mca .spe), these packed as .gz or .bz2, a folder or .zip of such files, and "
+    "with the extra 'formats' also"
 )
 
 
@@ -54,6 +56,11 @@ def known(suffix: str) -> bool:
         suffix in TEXT_SUFFIXES | TIFF_SUFFIXES | FABIO_SUFFIXES | HDF5_SUFFIXES | FORMAT_SUFFIXES
         or suffix == ".npz"
     )
+
+
+def streamed(suffix: str) -> bool:
+    """Return whether files of a suffix are read as they come, so also packed ones."""
+    return suffix in TEXT_SUFFIXES | TIFF_SUFFIXES | FABIO_SUFFIXES | {".mib"}
 
 
 def refusal(name: str, suffix: str) -> RecordingError:
@@ -74,7 +81,10 @@ def open_file(path: Path) -> Store:
     RecordingError
         When it is none of those that can be played.
     """
-    suffix = path.suffix.lower()
+    inner = unpacked_name(path.name)
+    suffix = Path(inner).suffix.lower()
+    if inner != path.name and not streamed(suffix):
+        suffix = path.suffix.lower()
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -116,9 +126,19 @@ def open_stream(opener: Opener, name: str, size: int) -> Store:
     ------
     RecordingError
     """
+    inner = unpacked_name(name)
+    if inner != name:  # its size says nothing of what is inside
+        opener, name, size = unpacked(opener, name), inner, LARGEST_TEXT_BYTES
     suffix = Path(name).suffix.lower()
     if suffix in TIFF_SUFFIXES:
-        return image_store(TiffSource(opener, name), name, [])
+        try:
+            return image_store(TiffSource(opener, name), name, [])
+        except RecordingError:
+            try:  # doubles and 64-bit counts, which Pillow does not know
+                return image_store(FabioSource(opener, name), name, [])
+            except RecordingError:
+                pass
+            raise
     if suffix in FABIO_SUFFIXES:
         return image_store(FabioSource(opener, name), name, [])
     if suffix == ".mib":

@@ -10,6 +10,7 @@ import re
 import numpy as np
 
 from ..models.physics import electron_wavelength_m, photon_energy_kev
+from .recording_dates import moment
 from .recording_store import H5Store
 
 LENGTHS_M = {
@@ -64,6 +65,7 @@ def describe(store: H5Store) -> None:
         _chunks,
         _detector_numbers,
         _detector_mask,
+        _dates,
     ):
         try:
             step(store)
@@ -250,13 +252,24 @@ def _detector_numbers(store: H5Store) -> None:
             store.add("dwell_ms", value * 1e3, name)
 
 
-_STEPS = (
-    _energy,
-    _prismatic,
-    _calibration,
-    _dims,
-    _nexus,
-    _chunks,
-    _detector_numbers,
-    _detector_mask,
-)
+def _dates(store: H5Store) -> None:
+    """Place the frames of DECTRIS and NeXus in time: the first one's date, then one after another.
+
+    A clock without a zone is marked as such: whoever needs the times knows where it stood.
+    """
+    numbered = [n for n in store.names if re.fullmatch(r"entry/data/data_\d+", n)]
+    stacks = numbered or [n for n in ("entry/data/data",) if n in store.names]
+    n = sum(store.shape(name)[0] for name in stacks if len(store.shape(name)) == 3)
+    every_s = next((_value(store, name) for name in _ending(store, "detector/frame_time")), None)
+    exposed_s = next((_value(store, name) for name in _ending(store, "detector/count_time")), None)
+    every_s = every_s or exposed_s
+    if not n or not (every_s or n == 1):
+        return
+    for ending in ("data_collection_date", "entry/start_time"):
+        for name in _ending(store, ending):
+            found = moment(_text(store, name))
+            if found is not None:
+                middles = np.arange(n) * (every_s or 0.0) + 0.5 * (exposed_s or every_s or 0.0)
+                store.add("taken_utc_s", found[0] + middles, name)
+                store.add("taken_with_zone", np.full(n, found[1]), name)
+                return

@@ -133,6 +133,7 @@ CALIBRATION = ("energy_offset_kev", "energy_slope_kev")
 PER_FRAME: dict[str, tuple[str, ...]] = {
     "time_s": ARRAYS["time_s"],
     "taken_utc_s": ("taken_utc_s",),
+    "taken_with_zone": ("taken_with_zone",),
     "sigma": tuple(name for name, _ in AXES["sigma"]),
     "positions_m": ("positions_m",),
     "positions_px": ("positions_px",),

@@ -14,7 +14,7 @@ import numpy as np
 
 from .recording_fabio import FABIO_SUFFIXES
 from .recording_frames import Joined
-from .recording_images import TIFF_SUFFIXES, Opener, image_store
+from .recording_images import TIFF_SUFFIXES, image_store
 from .recording_joined import JoinedStore
 from .recording_kinds import (
     NO_RECORDING,
@@ -23,7 +23,9 @@ from .recording_kinds import (
     open_in_memory,
     open_stream,
     refusal,
+    streamed,
 )
+from .recording_packed import Opener, unpacked_name
 from .recording_store import LARGEST_BYTES, ArrayStore, RecordingError, Store
 from .recording_text import TEXT_SUFFIXES
 
@@ -31,6 +33,7 @@ _SERIES = TEXT_SUFFIXES | TIFF_SUFFIXES | FABIO_SUFFIXES | {".mib"}
 _LARGEST_MEMBER_BYTES = 1_000_000_000
 _MOST_MEMBERS = 100_000
 _SAME_KIND = {".tiff": ".tif", ".nxs": ".h5", ".hdf5": ".h5", ".hdf": ".h5"}
+_TAKEN = ("taken_utc_s", "taken_with_zone")
 _AXES = ("two_theta_deg", "q_per_a", "axis", "energy_kev_axis")
 
 
@@ -46,7 +49,8 @@ class Member:
     @property
     def suffix(self) -> str:
         """In small letters."""
-        return PurePosixPath(self.name).suffix.lower()
+        inner = PurePosixPath(unpacked_name(PurePosixPath(self.name).name)).suffix.lower()
+        return inner if streamed(inner) else PurePosixPath(self.name).suffix.lower()
 
     @property
     def short(self) -> str:
@@ -273,7 +277,10 @@ def _series(members: Sequence[Member], what: str, within: str = "") -> ArrayStor
     notes += list(dict.fromkeys(note for store in opened for note in store.notes))[:6]
     if key == "frames":
         joined = image_store(Joined(parts), PurePosixPath(within).stem, [])
-        facts = {n: first.lazy(n) for n in first.names if n not in ("frames", "bad_pixels")}
+        alone = {"frames", "bad_pixels", *_TAKEN}
+        facts = {n: first.lazy(n) for n in first.names if n not in alone}
+        if all(set(_TAKEN) <= store.names for store in opened):
+            facts |= {n: np.concatenate([store.array(n) for store in opened]) for n in _TAKEN}
         arrays = {**facts, **{n: joined.lazy(n) for n in joined.names}}
         return ArrayStore(arrays, list(dict.fromkeys(notes + joined.notes)), joined.grid)
     arrays = {name: first.lazy(name) for name in first.names}
