@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..models.base import Event
 from .live import LiveCallback
 
 MOST_WAITING = 1000
+MOST_RUNS = 32
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,7 @@ class Rules:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = list(rules)
-        self._fired: dict[str, list[Firing]] = {}
-        self._count: dict[tuple[str, str], int] = {}
+        self._runs: dict[str, _Run] = {}
         self._changed = threading.Condition()
 
     def listener(self, analysis: str) -> Any:
@@ -96,16 +97,33 @@ class Rules:
 
     def heard(self, analysis: str, run: str, event: Event) -> None:
         """Fire the rules that fit an event of a run."""
+        fitting = [rule for rule in self.rules if rule.fits(analysis, event)]
+        if not fitting:
+            return
         with self._changed:
-            for rule in self.rules:
-                key = (run, rule.name)
-                if not rule.fits(analysis, event) or self._count.get(key, 0) >= rule.times:
+            known = self._run(run)
+            for rule in fitting:
+                if known.count[rule.name] >= rule.times:
                     continue
-                self._count[key] = self._count.get(key, 0) + 1
-                waiting = self._fired.setdefault(run, [])
-                if len(waiting) < MOST_WAITING:  # nobody takes them: a plan without rules
-                    waiting.append(Firing(rule, event, time.time(), time.monotonic()))
+                known.count[rule.name] += 1
+                if len(known.fired) < MOST_WAITING:  # nobody takes them: a plan without rules
+                    known.fired.append(Firing(rule, event, time.time(), time.monotonic()))
             self._changed.notify_all()
+            bell = known.bell if known.fired else None
+        if bell is not None:
+            bell()
+
+    def ring(self, run: str, bell: Callable[[], None]) -> None:
+        """Have `bell` called whenever something fires in a run, by the thread that fires it.
+
+        Where something has fired already it is called at once.
+        """
+        with self._changed:
+            known = self._run(run)
+            known.bell = bell
+            fired = bool(known.fired)
+        if fired:
+            bell()
 
     def take(self, run: str, timeout_s: float = 0.0) -> list[Firing]:
         """Return what has fired in a run since the last call.
@@ -118,11 +136,28 @@ class Rules:
             Wait so long for the first one.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._fired.get(run), timeout_s)
-            return self._fired.pop(run, [])
+            known = self._run(run)
+            self._changed.wait_for(lambda: known.fired, timeout_s)
+            fired, known.fired = known.fired, []
+            return fired
 
     def forget(self, run: str) -> None:
         """Let go of a run that is over."""
         with self._changed:
-            self._fired.pop(run, None)
-            self._count = {key: n for key, n in self._count.items() if key[0] != run}
+            self._runs.pop(run, None)
+
+    def _run(self, uid: str) -> _Run:
+        if uid not in self._runs:
+            # runs of plans that take nothing are forgotten by nobody
+            idle = [other for other, known in self._runs.items() if known.bell is None]
+            for other in idle[: max(0, len(idle) - MOST_RUNS)]:
+                del self._runs[other]
+            self._runs[uid] = _Run()
+        return self._runs[uid]
+
+
+@dataclass
+class _Run:
+    fired: list[Firing] = field(default_factory=list)
+    count: Counter[str] = field(default_factory=Counter)  # by the rule's name
+    bell: Callable[[], None] | None = None

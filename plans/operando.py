@@ -24,6 +24,7 @@ from ..models.techniques import CA, GCPL, GITT, OCV
 from .preprocessors import cell_open_finally_wrapper
 from .reactions import Cadence, Reactions
 from .stubs import in_run
+from .wakeup import Wakeup
 
 _FLUSH_PERIOD_S = 0.1
 MOST_OF_CAPACITY = 1.5
@@ -282,12 +283,19 @@ def _operando(
     }
 
     cadence = Cadence(every_s)
+    wakeup = Wakeup()
     reactions = Reactions(rules, potentiostat, listed, cadence)
 
     def go(uid: str) -> MsgGenerator[None]:
         yield from bps.prepare(potentiostat, asked, wait=True)
         react = functools.partial(reactions.react, uid)
-        yield from fly_protocol(potentiostat, listed, cadence=cadence, react=react)
+        reactions.ring(uid, wakeup.ring)
+        try:
+            yield from fly_protocol(
+                potentiostat, listed, cadence=cadence, react=react, wakeup=wakeup
+            )
+        finally:
+            reactions.forget(uid)
 
     @bpp.stage_decorator([*listed, potentiostat])
     def inner() -> MsgGenerator[str]:
@@ -305,6 +313,7 @@ def fly_protocol(
     *,
     cadence: Cadence,
     react: Callable[[], MsgGenerator[bool]],
+    wakeup: Wakeup,
     flush_period_s: float = _FLUSH_PERIOD_S,
 ) -> MsgGenerator[None]:
     """Carry out the prepared protocol once, inside an open run, with staged devices.
@@ -317,6 +326,8 @@ def fly_protocol(
         How often they are exposed.
     react : callable () -> generator of Msg
         Called between exposures; says whether it did anything.
+    wakeup : Wakeup
+        Rung when there is something to react to.
     flush_period_s : float, s
         Documents are made so often.
     """
@@ -325,7 +336,7 @@ def fly_protocol(
     def go() -> MsgGenerator[None]:
         try:
             yield from bps.kickoff(potentiostat, wait=True)
-            yield from _follow(potentiostat, detectors, cadence, react, flush_period_s)
+            yield from _follow(potentiostat, detectors, cadence, react, wakeup, flush_period_s)
         except FailedStatus as failed:
             # say what went wrong, not that a status says so
             raise (failed.__cause__ or failed) from failed
@@ -352,11 +363,12 @@ def _follow(
     detectors: Sequence[Any],
     cadence: Cadence,
     react: Callable[[], MsgGenerator[bool]],
+    wakeup: Wakeup,
     flush_period_s: float,
 ) -> MsgGenerator[None]:
     """Expose the detectors by the cell's clock until its protocol ends."""
-    group = short_uid("protocol")
-    status: Any = yield from bps.complete(potentiostat, group=group, wait=False)
+    status: Any = yield from bps.complete(potentiostat, group=short_uid("protocol"), wait=False)
+    status.add_callback(wakeup.ring)
     due_s = potentiostat.device_now_s()
     while not status.done:
         yield from _flush(potentiostat)
@@ -372,9 +384,6 @@ def _follow(
             continue
         until_due_s = -late_s / potentiostat.clock_speed.get() if detectors else math.inf
         patience_s = min(flush_period_s, max(until_due_s, 1e-3))
-        waited = yield from bps.wait(group=group, timeout=patience_s, error_on_timeout=False)
-        if waited and not status.done:
-            # a pause makes the RunEngine forget the group, but not the status
-            yield from bps.sleep(patience_s)
+        yield from wakeup.wait(patience_s)
     if status.exception() is not None:
         raise status.exception()

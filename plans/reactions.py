@@ -44,7 +44,7 @@ class Reactions:
 
     Parameters
     ----------
-    rules : object with ``check``, ``take`` and ``plan``, or None
+    rules : object with ``check``, ``ring``, ``take``, ``forget`` and ``plan``, or None
         As of `profiles.rules.StandingRules`.
     potentiostat : Potentiostat
     detectors : sequence of detectors
@@ -70,6 +70,16 @@ class Reactions:
         }
         if rules is not None:
             rules.check(self.actions)
+
+    def ring(self, run: str, bell: Callable[[], None]) -> None:
+        """Have `bell` called, on any thread, as soon as a rule fires in a run."""
+        if self._rules is not None:
+            self._rules.ring(run, bell)
+
+    def forget(self, run: str) -> None:
+        """Let go of a run that is over."""
+        if self._rules is not None:
+            self._rules.forget(run)
 
     def react(self, run: str) -> MsgGenerator[bool]:
         """Do what has fired since the last time; return whether anything had."""

@@ -82,6 +82,10 @@ class StandingRules:
         """Return what has fired in a run since the last call."""
         return self._rules.take(run, timeout_s)
 
+    def ring(self, run: str, bell: Callable[[], None]) -> None:
+        """Have `bell` called, on the analysis' thread, whenever a rule fires in a run."""
+        self._rules.ring(run, bell)
+
     def forget(self, run: str) -> None:
         """Let go of a run that is over."""
         self._rules.forget(run)

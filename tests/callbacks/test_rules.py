@@ -5,7 +5,7 @@ import threading
 import numpy as np
 
 from flyback.callbacks.live import Analysis, LiveCallback
-from flyback.callbacks.rules import Rule, Rules
+from flyback.callbacks.rules import MOST_RUNS, Rule, Rules
 from flyback.models.base import Event, Quantity
 from flyback.tests.run_documents import fly_documents, write_files
 
@@ -85,6 +85,34 @@ def test_who_waits_is_woken_when_a_rule_fires():
     rules.heard("light", "run", Event("darker", 5))
     waiting.join(10)
     assert [firing.event.scan_index for firing in taken] == [5]
+
+
+def test_a_bell_rings_for_its_run_and_for_what_has_fired_before():
+    rules = Rules([Rule("a", "light", "darker", "hold", times=2)])
+    rung = []
+    rules.heard("light", "run", Event("darker", 5))
+    rules.ring("run", lambda: rung.append(len(rung)))
+    assert rung == [0]
+    rules.heard("light", "another run", Event("darker", 5))
+    rules.heard("light", "run", Event("brighter", 5))
+    assert rung == [0]
+    rules.heard("light", "run", Event("darker", 6))
+    assert rung == [0, 1]
+    rules.forget("run")
+    rules.heard("light", "run", Event("darker", 6))
+    assert rung == [0, 1]
+
+
+def test_runs_that_nobody_takes_from_do_not_pile_up():
+    rules = Rules([Rule("a", "light", "darker", "hold")])
+    rung = []
+    rules.ring("listened to", lambda: rung.append(1))
+    for run in range(10 * MOST_RUNS):
+        rules.heard("light", str(run), Event("darker", 0))
+    assert len(rules._runs) <= MOST_RUNS + 2
+    assert len(rules.take(str(run))) == 1
+    rules.heard("light", "listened to", Event("darker", 0))
+    assert rung == [1]
 
 
 def test_what_is_forgotten_may_fire_again():
