@@ -30,6 +30,7 @@ from .session import open as open_session
 from .warming import unpublished
 
 _REHEARSED = 4
+_LONGEST_S = 60.0
 _CORRECTIONS = ("dark", "gain", "bad_pixels")
 
 
@@ -58,8 +59,9 @@ def run_play(
         Whose analyses' tables count.
     settings : mapping, optional
         ``NAME.key`` sets an analysis, a bare key metadata that the file lacks or has wrong.
-    rate : float, "max" or None
-        Frames per second; None is the file's own pace, or "max" where it states none.
+    rate : float, "real", "max" or None
+        Frames per second; "real" is the file's own pace. None is that too where it takes a minute
+        at most, else "max".
     save : Path, optional
         ``.npz`` for the results.
     directory : path, optional
@@ -90,7 +92,7 @@ def run_play(
         report.warnings += recording.notes
         log = None if cell is None else open_cell(cell, report.warnings)
         joined = {} if log is None else join_cell(recording, log, report.warnings)
-        pace = _pace(rate, recording)
+        pace = _pace(rate, recording, report.warnings)
         camera, coils, metadata = play(recording, place.frames, rate=pace)
         metadata |= bare | _recorded(files)
         _rehearse(chosen, metadata, recording, coils)
@@ -119,18 +121,34 @@ def _recorded(files: Sequence[Path]) -> dict[str, Any]:
     return {"recorded_file": names[0]} | ({"recorded_files": names} if len(names) > 1 else {})
 
 
-def _pace(rate: str | float | None, recording: Recording) -> float | str:
-    if rate is None:
-        return "real" if recording.time_s is not None or recording.dwell_ms else "max"
-    if rate == "max":
+def _pace(rate: str | float | None, recording: Recording, notes: list[str]) -> float | str:
+    lasts_s = _lasts_s(recording)
+    if rate == "real" and lasts_s is None:
+        raise SettingError(f"{recording.name} does not say how fast it was taken; give a number")
+    if rate is None and lasts_s is not None and lasts_s > _LONGEST_S:
+        notes.append(f"played as fast as it goes; --rate real would take {lasts_s:.0f} s")
         return "max"
+    if rate is None:
+        return "max" if lasts_s is None else "real"
+    if rate in ("max", "real"):
+        return str(rate)
     try:
         hertz = float(rate)
     except ValueError:
         hertz = float("nan")
     if not (np.isfinite(hertz) and hertz > 0):
-        raise SettingError(f"--rate is a positive number of frames per second or max, got {rate!r}")
+        raise SettingError(
+            f"--rate is a positive number of frames per second, real or max, got {rate!r}"
+        )
     return hertz
+
+
+def _lasts_s(recording: Recording) -> float | None:
+    """Return how long the recording took, where that is known."""
+    dwell_s = (recording.dwell_ms or 0.0) * 1e-3
+    if recording.time_s is not None:
+        return float(recording.time_s[-1] - recording.time_s[0]) + dwell_s
+    return len(recording) * dwell_s if dwell_s else None
 
 
 def _rehearse(

@@ -95,7 +95,7 @@ class Integrator:
         self.pixels_used = int(used.sum())
         reach = geometry.half_width if split == "bbox" else 0.0
         low, high = self._limits(limits, geometry.radial - reach, geometry.radial + reach, used)
-        self._low, self._width = low, (high - low) / self.bins
+        self._low, self._width, self._all = low, (high - low) / self.bins, limits is None
         self.axis = low + (np.arange(self.bins) + 0.5) * self._width
         if split == "no":
             self._bin_whole()
@@ -139,7 +139,8 @@ class Integrator:
 
     def _bin_split(self) -> None:
         radial, half = self.geometry.radial.ravel(), self.geometry.half_width.ravel()
-        low = np.maximum((radial - half - self._low) / self._width, 0.0)
+        below = (radial - half - self._low) / self._width
+        low = np.maximum(below, 0.0)
         high = np.minimum((radial + half - self._low) / self._width, float(self.bins))
         used = self._used & (high > low)
         first = np.clip(np.floor(low), 0, self.bins - 1)
@@ -150,9 +151,11 @@ class Integrator:
         # a pixel that reaches beyond the limits keeps only the share inside
         each = self._width / np.maximum(2 * half, 1e-300)
         one = last == first
+        # no counts are lost where the axis ends: what would lie below 0 is in the first bin
+        start = np.where(first == 0, below, low) if self._all else low
         shares = np.stack(
             [
-                np.where(one, (high - low) * each, (first + 1 - low) * each),
+                np.where(one, (high - start) * each, (first + 1 - start) * each),
                 np.where(one, 0.0, each),
                 np.where(one, 0.0, (high - last) * each),
             ],

@@ -44,7 +44,9 @@ def play(
         str, typer.Option("--profile", help="Whose analyses' settings.")
     ] = "recorded",
     settings: Setting = None,
-    rate: Annotated[str | None, typer.Option("--rate", help="Frames per second, or max.")] = None,
+    rate: Annotated[
+        str | None, typer.Option("--rate", help="Frames per second, real or max.")
+    ] = None,
     cell: Annotated[
         Path | None, typer.Option("--cell", help="A cell's log, joined by time.")
     ] = None,

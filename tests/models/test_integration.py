@@ -58,6 +58,7 @@ def naive(geo, image, bins, *, split, mask=None, dark=None, flat=None):
         for k in range(bins):
             left, right = low + k * width, low + (k + 1) * width
             if split == "bbox":
+                left = left if k else min(a, left)  # what would lie below 0
                 weight = max(0.0, min(b, right) - max(a, left)) / (b - a)
             else:
                 weight = float(left <= a < right or (k == bins - 1 and a == high))
@@ -305,3 +306,22 @@ def test_ceria_on_a_pilatus_is_as_pyfai_has_it(data_folder, split):
         x, y = integrator.axis[near], intensity[near]
         y = np.clip(y - np.percentile(y, 20), 0, None)
         assert (x * y).sum() / y.sum() == pytest.approx(line, abs=0.003)
+
+
+@pytest.mark.parametrize("unit", ["q_per_a", "two_theta_deg"])
+@pytest.mark.parametrize("method", ["csr", "csc", "lut", "histogram"])
+def test_around_the_beam_every_bin_is_as_pyfai_has_it(poni, unit, method):
+    """Pixels under the beam span 0, and what would lie below it is in the first bin."""
+    import pyFAI
+
+    poni.write_text(PONI.replace("Rot1: 0.03", "Rot1: 0.0").replace("Rot2: -0.02", "Rot2: 0.0"))
+    geo = geometry(poni, unit=unit)
+    assert (geo.radial - geo.half_width).min() < 0
+    image = frame(np.int32)
+    intensity, sigma, _ = Integrator(geo, bins=40, split="bbox")(image)
+    theirs = pyFAI.load(str(poni)).integrate1d_ng(
+        image.astype(float), 40, unit={"q_per_a": "q_A^-1", "two_theta_deg": "2th_deg"}[unit],
+        method=("bbox", method, "cython"), error_model="poisson",
+    )  # fmt: skip
+    np.testing.assert_allclose(intensity, theirs.intensity, rtol=1e-6)
+    np.testing.assert_allclose(sigma, theirs.sigma, rtol=1e-6)
