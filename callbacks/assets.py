@@ -99,6 +99,11 @@ class AssetReader:
             return np.broadcast_to(stated[()], (stop - start, *stated.shape))
         return stated[start:stop] if len(stated) >= stop else None
 
+    def by_frame(self, name: str, resource_uid: str, start: int, stop: int) -> np.ndarray | None:
+        """Return rows [start, stop) of numbers by frame beside the frames, or None."""
+        group = self._detector(resource_uid)
+        return group[name][start:stop] if name in group and len(group[name]) >= stop else None
+
     def close(self) -> None:
         """Close every file."""
         for file in self._files.values():

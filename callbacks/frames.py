@@ -16,9 +16,11 @@ import numpy as np
 from ..models.base import Batch, Corrections
 from .assets import AssetReader
 from .positions import PositionTable
+from .readings import Readings
 
 FRAMES, INDEX, TIME = "_frames", "_scan_index", "_time"
 THROUGH = "_through_index"
+MONITOR = "monitor"
 BLOCK_SECONDS = 0.1
 LARGEST_BLOCK = 256
 
@@ -85,6 +87,9 @@ class FrameSource:
     camera : str, optional
         Name of the detector whose frames count; the first that a run announces where it is left
         out.
+    monitor : str, optional
+        A data key or device whose readings become the coordinate ``monitor`` (see `Readings`). A
+        file of frames with a monitor of its own has that where nothing else is asked for.
 
     Attributes
     ----------
@@ -103,6 +108,7 @@ class FrameSource:
         rings: Sequence[RingReader] = (),
         *,
         camera: str | None = None,
+        monitor: str | None = None,
     ) -> None:
         self.rings = list(rings)
         self.camera = camera
@@ -120,6 +126,7 @@ class FrameSource:
         self._index = np.empty(0, np.int64)
         self._corrections: Corrections | None = None
         self._axes: dict[str, np.ndarray] = {}
+        self._readings = Readings(monitor)
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> Iterator[Batch]:
         """Take in one document and yield the batches that it completes."""
@@ -127,6 +134,7 @@ class FrameSource:
             self._descriptor_keys[doc["uid"]] = doc["data_keys"]
             self._positions.descriptor(doc)
             self._choose_camera(doc)
+            self._readings.descriptor(doc, self._frames_key)
         elif name == "stream_resource":
             self._assets.add(doc)
         elif name == "stream_datum":
@@ -135,10 +143,10 @@ class FrameSource:
         elif name == "event_page":
             for row, seq_num in enumerate(doc["seq_num"]):
                 data = {key: column[row] for key, column in doc["data"].items()}
-                self._event(seq_num, data)
+                self._event(doc, seq_num, doc["time"][row], data)
             yield from self._batches(final=False)
         elif name == "event":
-            self._event(doc["seq_num"], doc["data"])
+            self._event(doc, doc["seq_num"], doc["time"], doc["data"])
             yield from self._batches(final=False)
         elif name == "stop":
             yield from self._batches(final=True)
@@ -172,8 +180,11 @@ class FrameSource:
         else:
             self._positions.stream_datum(key, doc["stream_resource"], *rows)
 
-    def _event(self, seq_num: int, data: Mapping[str, Any]) -> None:
+    def _event(
+        self, doc: Mapping[str, Any], seq_num: int, time: float, data: Mapping[str, Any]
+    ) -> None:
         self._positions.event(seq_num, data)
+        self._readings.event(doc, seq_num, time, data)
         self._rounds += [int(value) for key, value in data.items() if key.endswith(THROUGH)]
 
     def _batches(self, *, final: bool) -> Iterator[Batch]:
@@ -183,6 +194,7 @@ class FrameSource:
         ready = len(self._index)
         if not final:
             ready = self._positions.known_prefix(self._index, self.frames_read)
+            ready = self._monitored(ready)
         while self.frames_read < ready:
             stop = self._block_end(ready)
             if stop is None:
@@ -192,6 +204,19 @@ class FrameSource:
             yield self._batch(self.frames_read, stop)
         if self._rounds and self.frames_read == len(self._index):
             self.through = self._rounds[-1]
+
+    def _monitored(self, ready: int) -> int:
+        """Return up to which frame the monitor's readings are known too."""
+        if self._readings.key is None or ready <= self.frames_read:
+            return ready
+        return self.frames_read + self._readings.known_prefix(*self._taken(self.frames_read, ready))
+
+    def _taken(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the events that frames belong to, and when they were taken."""
+        seq_nums = np.array([self._seq_num(row) for row in range(start, stop)], np.int64)
+        time_key = (self._frames_key or "").removesuffix(FRAMES) + TIME
+        times = self._read(time_key, start, stop) if time_key in self._columns else None
+        return seq_nums, times
 
     def _extend_index(self) -> None:
         """Read the scan index of the frames announced since the last time."""
@@ -241,6 +266,9 @@ class FrameSource:
         time_key = key.removesuffix(FRAMES) + TIME
         if time_key in self._columns:
             coordinates["time_s"] = self._read(time_key, start, stop)
+        monitor = self._monitor(key, start, stop)
+        if monitor is not None:
+            coordinates[MONITOR] = monitor
         if self._axes:
             stated = [
                 self._assets.sigma(*piece) for piece in self._columns[key].locate(start, stop)
@@ -250,6 +278,17 @@ class FrameSource:
                 coordinates["sigma"] = np.concatenate(known)
         self.frames_read = stop
         return Batch(frames, index, coordinates, self._corrections, self._axes)
+
+    def _monitor(self, key: str, start: int, stop: int) -> np.ndarray | None:
+        """Return the readings of the signal that was asked for, else those of the file."""
+        if self._readings.wanted is not None:
+            if self._readings.key is None:
+                return None
+            return self._readings.lookup(*self._taken(start, stop))
+        pieces = self._columns[key].locate(start, stop)
+        parts = [self._assets.by_frame(MONITOR, *piece) for piece in pieces]
+        known = [part for part in parts if part is not None]
+        return np.concatenate(known) if known and len(known) == len(parts) else None
 
     def _read(self, key: str, start: int, stop: int) -> np.ndarray:
         parts = [self._rows(*piece) for piece in self._columns[key].locate(start, stop)]

@@ -20,6 +20,7 @@ from ..models.diffraction.geometry import (
 )
 from ..models.diffraction.integration import MONITOR, Integration
 from ..models.diffraction.integrator import Integrator
+from .frames import FrameSource
 from .live import LiveCallback
 from .metadata import METADATA_KEYS
 from .publish import Publisher
@@ -77,7 +78,8 @@ def integration(
     saturation_counts : float, counts, optional
         Pixels with so many are left out.
     monitor : str
-        Coordinate of the batches by which intensities are divided, where they have it.
+        A data key of the run, or a device whose first number is meant, by whose reading at each
+        frame intensities are divided; by default the monitor that a recorded file brings.
     **metadata
         Keys that take the place of those in the start document, such as ``energy_kev``.
 
@@ -108,7 +110,20 @@ def integration(
     def build(batch: Batch) -> Integration:
         return Integration(make, monitor=monitor)
 
-    return LiveCallback(start, publisher, build)
+    return LiveCallback(start, publisher, build, source=monitored(start, monitor))
+
+
+def monitored(start: Mapping[str, Any], monitor: str) -> FrameSource:
+    """Return a source of frames with the readings of a monitor.
+
+    Parameters
+    ----------
+    start : mapping
+        The run's start document.
+    monitor : str
+        As of `integration`.
+    """
+    return FrameSource(start, monitor=None if monitor == MONITOR else monitor)
 
 
 def integrator_maker(

@@ -188,6 +188,8 @@ class RecordedPixelDetector(PixelDetector):
         super().__init__(prefix, name=name, driver=RecordedDriver(recording, clock), **kwargs)
         # axes of bins and channels go into the file beside the frames as the corrections do
         self.corrections = {**recording.corrections, **recording.axes}
+        if recording.monitor is not None:
+            self.corrections["monitor"] = recording.monitor
 
     def _fields(self) -> list[Field]:
         first, *others = super()._fields()

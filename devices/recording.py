@@ -18,7 +18,7 @@ from .recording_facts import Facts
 from .recording_frames import Frames, corner_centred, remarks
 from .recording_kinds import open_file
 from .recording_layouts import energy_kev_of
-from .recording_names import ARRAYS, AXES, CALIBRATION, NUMBERS, TEXTS
+from .recording_names import ARRAYS, AXES, CALIBRATION, MONITORS, NUMBERS, TEXTS
 from .recording_positions import find_positions
 from .recording_series import inside_zip, open_files, open_folder, open_zip
 from .recording_store import RecordingError, Store
@@ -80,6 +80,8 @@ class Recording:
     time_s : (n,) float64 or None
     taken_utc_s : (n,) float64 or None
         When the frames were taken, where that shall be told instead of when they are played.
+    monitor : (n,) float64 or None
+        By which intensities are to be divided.
     dated_utc_s : (n,) float64 or None
         The middle of each exposure by the headers' dates; a date without a zone is read as UTC.
     dated_with_zone : bool
@@ -154,6 +156,7 @@ class Recording:
             self._raster()
         self.time_s = self._times(n)
         self._dates(n)
+        self.monitor = self._monitor(n)
         self.probe = self._probe()
         self.corrections = self._corrections()
         self.axes = self._axes()
@@ -284,6 +287,16 @@ class Recording:
             self.taken |= {name: name for name in names}
             self.dated_utc_s = self._facts.array("taken_utc_s").astype(float)
             self.dated_with_zone = bool(self._facts.array("taken_with_zone").all())
+
+    def _monitor(self, n: int) -> np.ndarray | None:
+        name = self._facts.name("monitor", MONITORS)
+        if name is None:
+            return None
+        values = self._facts.array(name)
+        if values.size != n or values.dtype.kind not in "uif":
+            self.notes.append(f"{name!r} is not one number for each frame and was ignored")
+            return None
+        return values.astype(float).ravel()
 
     def _probe(self) -> np.ndarray | None:
         name = self._facts.name("probe", ARRAYS["probe"])

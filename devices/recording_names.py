@@ -130,11 +130,15 @@ AXES: dict[str, tuple[tuple[str, float], ...]] = {
 CALIBRATION = ("energy_offset_kev", "energy_slope_kev")
 """Two numbers from which an energy axis is made: offset + slope * channel."""
 
+MONITORS = ("monitor", "entry/monitor/data", "entry/instrument/monitor/data", "entry/control/data")
+"""Numbers by frame by which intensities are to be divided."""
+
 PER_FRAME: dict[str, tuple[str, ...]] = {
     "time_s": ARRAYS["time_s"],
     "taken_utc_s": ("taken_utc_s",),
     "taken_with_zone": ("taken_with_zone",),
     "sigma": tuple(name for name, _ in AXES["sigma"]),
+    "monitor": MONITORS,
     "positions_m": ("positions_m",),
     "positions_px": ("positions_px",),
 }

@@ -163,12 +163,13 @@ def _rehearse(
     }
     # from the whole length: a scan may begin in the dark
     few = np.unique(np.linspace(0, len(recording) - 1, _REHEARSED).astype(int))
+    beside = {} if recording.monitor is None else {"monitor": recording.monitor[few]}
     key = "positions_px" if coils.units == "px" else "positions_m"
     scale = 1.0 if coils.units == "px" else 1e-9
     batch = Batch(
         np.concatenate([recording.frames[slice(row, row + 1)] for row in few.tolist()]),
         few,
-        {key: coils.trajectory.positions[few] * scale},
+        {key: coils.trajectory.positions[few] * scale, **beside},
         Corrections(**{k: v for k, v in recording.corrections.items() if k in _CORRECTIONS}),
         {name: array for name, array in recording.axes.items() if name != "sigma"},
     )

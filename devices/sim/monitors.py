@@ -72,3 +72,44 @@ class SimTemperature(Temperature):
         status = Status(self)
         status.set_finished()
         return status
+
+
+class SimRingCurrent(BeamCurrent):
+    """The current of a storage ring: it decays from trigger to trigger and is filled up again.
+
+    A simulated detector that was given it as its `beam` counts in proportion; it is to stand
+    before that detector in a plan, so that both see the same reading.
+
+    Parameters
+    ----------
+    name : str
+    current_pa : float, pA
+        When the ring is full.
+    decay : float
+        Share that is lost between two triggers.
+    lowest : float
+        Share of the full current at which the ring is filled up.
+    """
+
+    def __init__(
+        self,
+        prefix: str = "",
+        *,
+        name: str,
+        current_pa: float = 200.0,
+        decay: float = 0.07,
+        lowest: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(prefix, name=name, current_pa=current_pa, **kwargs)
+        if not (0 <= decay < 1 and 0 < lowest <= 1):
+            raise ValueError(f"decay lies in [0, 1) and lowest in (0, 1], got {decay}, {lowest}")
+        self.full_pa, self.decay, self.lowest = float(current_pa), float(decay), float(lowest)
+
+    def trigger(self) -> Status:
+        """Take a reading."""
+        now = float(self.current_pa.get()) * (1 - self.decay)
+        self.current_pa.report(self.full_pa if now < self.lowest * self.full_pa else now)
+        status = Status(self)
+        status.set_finished()
+        return status

@@ -24,8 +24,9 @@ class Integration:
     make : callable ((h, w), Corrections) -> Integrator
         Called once, when the first frames say their shape and the camera its corrections.
     monitor : str
-        Coordinate of the batches by which intensities are divided, where they have it: a beam
-        current for each frame.
+        What the coordinate ``monitor`` of the batches is, a beam current for each frame, by which
+        intensities are divided where they have it. Where one is named and is not there, a flag
+        says so.
     """
 
     def __init__(self, make: Make, *, monitor: str = MONITOR) -> None:
@@ -61,7 +62,7 @@ class Integration:
         for i, frame in enumerate(batch.frames):
             intensity[i], sigma[i], lost[i] = integrator(frame)
         by = np.ones(n)
-        stated = batch.coordinates.get(self.monitor)
+        stated = batch.coordinates.get(MONITOR)
         if stated is not None:
             stated = np.asarray(stated, float).reshape(n, -1)[:, 0]
             by = np.where(np.isfinite(stated) & (stated > 0), stated, np.nan)
@@ -73,6 +74,7 @@ class Integration:
             "scan_index": np.asarray(batch.scan_index, np.int64),
             "dark_beam": ~np.isfinite(by),
             "divided": np.full(n, stated is not None),
+            "monitor": np.full(n, np.nan) if stated is None else stated,
         }
         for name in _KEPT:
             given = batch.coordinates.get(name)
@@ -109,7 +111,8 @@ class Integration:
             ``q_per_a`` or ``two_theta_deg`` (bin), centres; ``intensity`` and ``sigma``
             (frame, bin), counts for a pixel that faces the specimen, divided by the monitor where
             there is one, NaN in a bin without pixels; ``pixels_lost`` (frame), negative,
-            saturated or NaN; ``scan_index``; ``time_s`` (frame) where it is known; ``flags``.
+            saturated or NaN; ``monitor`` (frame) where there is one; ``scan_index``; ``time_s``
+            (frame) where it is known; ``flags``.
         """
         if self.integrator is None:
             return {}
@@ -126,6 +129,12 @@ class Integration:
             "scan_index": Quantity(rows["scan_index"], "", ("frame",)),
             "flags": Quantity(_flags(rows, self.integrator.pixels_used), "", ("flag",)),
         }
+        if rows["divided"].any():
+            result[MONITOR] = Quantity(rows[MONITOR], "", ("frame",))
+        if self.monitor != MONITOR and not rows["divided"].any():
+            flags = [*result["flags"].value]
+            flags.append(f"the run has no readings of {self.monitor}; nothing was divided by it")
+            result["flags"] = Quantity(flags, "", ("flag",))
         for name in _KEPT:
             if np.isfinite(rows[name]).any():
                 result[name] = Quantity(rows[name], "s", ("frame",))
@@ -147,8 +156,8 @@ def _flags(rows: dict[str, np.ndarray], used: int) -> list[str]:
         flags.append(f"{int(blind.sum())} of {n} frames hold no pixel that can be believed")
     if rows["dark_beam"].any():
         flags.append(
-            f"{int(rows['dark_beam'].sum())} of {n} frames have a monitor that is not positive;"
-            " their intensity is NaN"
+            f"{int(rows['dark_beam'].sum())} of {n} frames have no reading of the monitor, or one"
+            " that is not positive; their intensity is NaN"
         )
     if rows["divided"].any() and not rows["divided"].all():
         flags.append("only some frames have a monitor; the others were not divided by one")
