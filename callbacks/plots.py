@@ -6,9 +6,10 @@ there is a display, is refreshed by its own timer in the thread of the user inte
 
 from __future__ import annotations
 
-import threading
+import logging
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from .series_plots import draw_series, series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+logger = logging.getLogger("flyback.callbacks")
 
 Box = tuple[float, float, float, float]
 PREFERRED = ("domain_image", "object_phase", "bf", "adf", "idpc", "dose_e_per_a2")
@@ -274,31 +277,52 @@ class Pictures:
         self.saved: list[Path] = []
         self._last: dict[str, float] = {}
         self._cost_s = 0.0
-        self._lock = threading.Lock()
+        # one thread: matplotlib's text layout is not safe for two, and an analysis does not wait
+        # for a picture while frames come
+        self._drawing = ThreadPoolExecutor(1, "flyback-pictures")
+        self._live: Future[None] | None = None
 
     def __call__(self, callback: LiveCallback) -> None:
-        """Draw, if it is time; called after each batch on the analysis' thread."""
+        """Have it drawn, if it is time; called after each batch on the analysis' thread.
+
+        The final picture is there on return; one on the way is left out while another is drawn.
+        """
         publisher = callback.publisher
         if publisher is None:
             return
+        if callback.finished:
+            path = self._drawing.submit(self._draw, callback, publisher.start, final=True).result()
+            self.saved += [path] if path is not None else []
+            return
         now = time.monotonic()
         wait = max(self.period_s, self._cost_s / LARGEST_SHARE)
-        if not callback.finished and now - self._last.get(publisher.uid, now) < wait:
-            self._last.setdefault(publisher.uid, now)
+        if now - self._last.setdefault(publisher.uid, now) < wait:
             return
-        self._last[publisher.uid] = now
-        analysis = publisher.start["analysis"]
+        if self._live is None or self._live.done():
+            self._last[publisher.uid] = now
+            self._live = self._drawing.submit(self._draw_live, callback, publisher.start)
+
+    def close(self) -> None:
+        """Draw what is asked for, and end the thread."""
+        self._drawing.shutdown()
+
+    def _draw_live(self, callback: LiveCallback, derived: Mapping[str, Any]) -> None:
+        try:
+            self._draw(callback, derived, final=False)
+        except Exception:
+            logger.warning("a picture of a live analysis could not be drawn", exc_info=True)
+
+    def _draw(
+        self, callback: LiveCallback, derived: Mapping[str, Any], *, final: bool
+    ) -> Path | None:
+        began, analysis = time.monotonic(), derived["analysis"]
         scan = callback.start.get("scan_id", callback.start["uid"][:8])
         plan = callback.start.get("plan_name", "run")
         title = f"{plan} {scan}: {analysis}, {callback.frames} frames"
-        name = f"{callback.start['uid'][:8]}-{analysis}.png"
-        if not callback.finished:
-            name = f"live-{analysis}.png"
-        with self._lock:  # matplotlib's text layout is not safe for two threads at once
-            path = save_picture(self.directory / name, callback.result_, title)
-            self._cost_s = time.monotonic() - now
-            if callback.finished and path is not None:
-                self.saved.append(path)
+        name = f"{callback.start['uid'][:8]}-{analysis}.png" if final else f"live-{analysis}.png"
+        path = save_picture(self.directory / name, callback.result_, title)
+        self._cost_s = time.monotonic() - began
+        return path
 
 
 class LiveWindow:

@@ -305,6 +305,7 @@ class Session:
                 device.end_process()
         if self.warming is not None:
             self.warming.join(LONGEST_WARMING_S)  # leaving while LLVM works would crash
+        self.pictures.close()
         self.archive.close()
         if _active is not None and _active() is self:
             _active = None

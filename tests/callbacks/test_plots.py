@@ -1,4 +1,5 @@
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -71,7 +72,33 @@ def test_live_pictures_are_rate_limited_and_a_final_one_is_always_made(tmp_path)
     eager = Pictures(tmp_path, period_s=0.0)
     callback.finished = False
     eager(callback)
+    eager.close()
     assert (tmp_path / "live-a.png").is_file()
+    pictures.close()
+
+
+def test_an_analysis_does_not_wait_for_a_picture_on_the_way(tmp_path, monkeypatch):
+    drawn, go_on = threading.Event(), threading.Event()
+
+    def slow(path, result, title):
+        drawn.set()
+        go_on.wait(60)
+        titles.append(title)
+
+    titles = []
+    monkeypatch.setattr("flyback.callbacks.plots.save_picture", slow)
+    pictures, callback = Pictures(tmp_path, period_s=0.0), Callback()
+    callback.finished, callback.frames = False, 1
+    pictures(callback)
+    assert drawn.wait(60)
+    callback.frames = 2
+    pictures(callback)  # is left out: the first is still being drawn
+    go_on.set()
+    callback.finished, callback.frames = True, 3
+    pictures(callback)
+    assert len(titles) == 2
+    assert titles[1].endswith("3 frames")
+    pictures.close()
 
 
 def test_the_strip_keeps_one_image_a_part(tmp_path):
