@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from flyback.tests.postgres import Postgres
+
 os.environ.setdefault("MPLBACKEND", "agg")
 
 # an extra's tests run in a step of their own
@@ -18,6 +20,15 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the reference data are not in {folder}; set FLYBACK_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server on loopback; without its programs the test is skipped."""
+    server = Postgres()
+    server.start()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
+
 # Never reached: `flush` decides when rows and frames are written.
 _NEVER = 1 << 62
 
@@ -40,6 +42,7 @@ class RunWriter:
         self._normalizer = RunNormalizer()
         self._normalizer.subscribe(self._writer)
         self._plain: set[str] = set()
+        self._unsaid: dict[str, set[str]] = {}  # stream -> keys of arrays of an unstated dtype
         self._assets: dict[str, dict[str, Any]] = {}
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
@@ -49,8 +52,10 @@ class RunWriter:
         if name == "stop":
             self.flush()
             self._write_assets()
-        if name == "descriptor" and _is_plain(doc):
-            self._plain.add(doc["uid"])
+        if name == "descriptor":
+            self._unsaid.setdefault(doc["name"], set()).update(_unsaid(doc))
+            if _is_plain(doc):
+                self._plain.add(doc["uid"])
         if name == "event" and doc["descriptor"] in self._plain:
             # Copying and validating each event again would cost more than storing it.
             self._writer.event(cast("Any", doc))
@@ -63,12 +68,33 @@ class RunWriter:
         writer = self._writer
         for stream, rows in writer._internal_data_cache.items():  # noqa: SLF001
             if rows:
+                self._say_dtypes(stream, rows)
                 writer._write_internal_data(rows, desc_node=writer._desc_nodes[stream])  # noqa: SLF001
                 rows.clear()
         waiting = writer._external_data_cache  # noqa: SLF001
         while waiting:
             # The oldest first: files stand in the catalogue in the order of their first datum.
             writer._write_external_data(waiting.pop(next(iter(waiting))))  # noqa: SLF001
+
+    def _say_dtypes(self, stream: str, rows: list[dict[str, Any]]) -> None:
+        """State the dtypes that a descriptor left out; upstream would make all of them float64.
+
+        The first batch decides, as the array is made with it.
+        """
+        found = {}
+        for key in self._unsaid.pop(stream, ()):
+            values = [row[key] for row in rows if key in row]
+            if values and all(isinstance(value, np.ndarray) for value in values):
+                dtype = np.result_type(*values)
+                if dtype.kind in "biufc":
+                    stated = cast("dict[str, Any]", self._writer.data_keys[key])
+                    found[key] = stated | {"dtype_numpy": dtype.str}
+        if found:
+            data_keys: Any = self._writer.data_keys
+            data_keys.update(found)
+            node = cast("Any", self._writer._desc_nodes[stream])  # noqa: SLF001
+            stored = {**node.metadata["data_keys"], **found}
+            node.update_metadata({"data_keys": stored}, drop_revision=True)
 
     def _note(self, name: str, doc: Mapping[str, Any]) -> None:
         """Keep what the catalogue does not: where each frame of each file belongs."""
@@ -92,6 +118,17 @@ class RunWriter:
         assets = {uid: asset for uid, asset in self._assets.items() if asset["ranges"]}
         if assets and self._writer.root_node is not None:
             self._writer.root_node.update_metadata({ASSETS_KEY: assets}, drop_revision=True)
+
+
+def _unsaid(descriptor: Mapping[str, Any]) -> set[str]:
+    """Return the keys of a stream's arrays, kept in events, whose dtype is not stated."""
+    return {
+        key
+        for key, data_key in descriptor["data_keys"].items()
+        if data_key["dtype"] == "array"
+        and not data_key.get("external")
+        and not {"dtype_numpy", "dtype_str", "dtype_descr"} & data_key.keys()
+    }
 
 
 def _is_plain(descriptor: Mapping[str, Any]) -> bool:

@@ -10,13 +10,16 @@ from flyback.tests.small_microscope import SCAN
 from flyback.tests.tiled_server import KEY, Server
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
+@pytest.fixture(params=["sqlite", "postgresql"])
+def server(request, tmp_path, monkeypatch):
     archive = tmp_path / "archive"
     root = tmp_path / "server"
     for folder in (root, archive / "frames", archive / "results"):
         folder.mkdir(parents=True)
-    server = Server(root, archive / "frames", archive / "results")
+    database = None
+    if request.param == "postgresql":
+        database = request.getfixturevalue("postgres").database()
+    server = Server(root, archive / "frames", archive / "results", database=database)
     server.start()
     monkeypatch.setenv("TILED_API_KEY", KEY)
     yield server
@@ -32,7 +35,9 @@ def test_a_profile_can_name_a_server(server, microscope, tmp_path):
         assert session.archive.problems == []
         run = session.catalog[uid]
         assert run["primary"]["camera_frames"].shape == (900, 32, 32)
-        assert np.asarray(run["primary"]["camera_frames"][5:7]).sum() > 0
+        frames = np.asarray(run["primary"]["camera_frames"][5:7])
+        assert frames.dtype == np.uint16
+        assert frames.sum() > 0
         again = fb.replay(uid, "ptychography", session=session)
         np.testing.assert_array_equal(again["object"], live["ptychography"].final["object"].value)
         assert KEY not in str(run.metadata)

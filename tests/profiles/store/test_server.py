@@ -3,6 +3,7 @@
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import numpy as np
 import pytest
 from event_model import compose_run
 
@@ -14,11 +15,16 @@ from flyback.profiles.store.writer import StoreWriter
 from flyback.tests.tiled_server import KEY, Server
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.heavy)]
+)
+def server(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("server")
     (root / "frames").mkdir()
-    server = Server(root, root / "frames")
+    database = None
+    if request.param == "postgresql":
+        database = request.getfixturevalue("postgres").database()
+    server = Server(root, root / "frames", database=database)
     server.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TILED_API_KEY", KEY)
@@ -26,14 +32,31 @@ def server(tmp_path_factory):
     server.kill()
 
 
+def counts(i):
+    return np.full((2, 3), 65_000 + i, np.uint16)
+
+
 def step_run(n):
     run = compose_run()
     yield "start", run.start_doc
-    key = {"source": "x", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
-    stream = run.compose_descriptor(name="primary", data_keys={"x": key})
+    keys = {
+        "x": {"source": "x", "dtype": "number", "shape": [], "dtype_numpy": "<f8"},
+        "n": {"source": "n", "dtype": "integer", "shape": []},
+        "counts": {"source": "c", "dtype": "array", "shape": [2, 3], "dtype_numpy": "<u2"},
+        "unsaid": {"source": "c", "dtype": "array", "shape": [2, 3]},
+        "told": {"source": "t", "dtype": "string", "shape": []},
+    }
+    stream = run.compose_descriptor(name="primary", data_keys=keys)
     yield "descriptor", stream.descriptor_doc
     for i in range(n):
-        yield "event", stream.compose_event(data={"x": float(i)}, timestamps={"x": 1.0})
+        data = {
+            "x": float(i),
+            "n": i,
+            "counts": counts(i),
+            "unsaid": counts(i),
+            "told": f"état {i}",
+        }
+        yield "event", stream.compose_event(data=data, timestamps=dict.fromkeys(data, 1.0))
     yield "stop", run.compose_stop()
 
 
@@ -65,9 +88,19 @@ def test_a_server_that_goes_away_costs_nothing(server, tmp_path):
         assert writer.wait(60), writer.problems
         for docs, n in ((first, 10), (second, 4)):
             uid = docs[0][1]["uid"]
-            assert find(catalog, uid)["primary"]["x"].read().tolist() == list(range(n))
-            names = [name for name, _ in documents(catalog, uid)]
-            assert names == [name for name, _ in docs]
+            stream = find(catalog, uid)["primary"]
+            assert stream["x"].read().tolist() == list(range(n))
+            assert stream["n"].read().tolist() == list(range(n))
+            assert stream["told"].read().tolist() == [f"état {i}" for i in range(n)]
+            for key in ("counts", "unsaid"):
+                read = stream[key].read()
+                assert read.dtype == np.uint16, key
+                np.testing.assert_array_equal(read, [counts(i) for i in range(n)])
+            again = documents(catalog, uid)
+            assert [name for name, _ in again] == [name for name, _ in docs]
+            assert {again[2][1]["data"][key].dtype for key in ("counts", "unsaid")} == {
+                np.dtype(np.uint16)
+            }
         assert not recover(tmp_path, catalog)
 
 
