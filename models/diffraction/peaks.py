@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from .profile_kernels import SHAPE
 FWHM = 2 * np.sqrt(2 * np.log(2.0))
 _SCALES_BINS = (1.0, 2.0, 4.0, 8.0, 16.0)
 _LOCAL = 12.0
+_MOST_WAITING = 64
 _CUBIC_TIE = np.zeros((1, 6, 6))
 _CUBIC_TIE[0, :3, 0] = 1.0
 _LAYOUT = (
@@ -161,6 +163,9 @@ class _Track:
 class PeakTracks:
     """Lines followed from frame to frame, by nearness alone.
 
+    Patterns wait until somebody asks for the table (or many wait): what follows from a frame at
+    once, such as a rule, does not wait for lines.
+
     Parameters
     ----------
     most : int
@@ -171,6 +176,7 @@ class PeakTracks:
         self.most = most
         self.n_frames = 0
         self._tracks: list[_Track] = []
+        self._waiting: deque[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = deque()
 
     def add(self, x: np.ndarray, intensity: np.ndarray, weight: np.ndarray) -> None:
         """Take in one pattern.
@@ -181,8 +187,17 @@ class PeakTracks:
             The axis as it was measured.
         intensity, weight : (m,) float64
         """
-        n = self.n_frames
+        # copies: what is given may lie in memory that a later frame overwrites
+        self._waiting.append((self.n_frames, x, np.array(intensity), np.array(weight)))
         self.n_frames += 1
+        self._follow_but(_MOST_WAITING)
+
+    def _follow_but(self, n: int) -> None:
+        """Follow the patterns that wait, except for the last `n`."""
+        while len(self._waiting) > n:
+            self._follow(*self._waiting.popleft())
+
+    def _follow(self, n: int, x: np.ndarray, intensity: np.ndarray, weight: np.ndarray) -> None:
         step = float(np.median(np.diff(x)))
         found = find_lines(intensity, weight, most=2 * self.most)
         fits = [
@@ -212,6 +227,7 @@ class PeakTracks:
 
     def table(self) -> dict[str, np.ndarray]:
         """Return places, widths and areas with their sigmas, each (n, lines), NaN where unseen."""
+        self._follow_but(0)
         chosen = sorted(self._tracks, key=lambda t: -t.total)[: self.most]
         chosen.sort(key=lambda t: min(t.rows.items())[1].at)
         names = ("at", "at_sigma", "width", "width_sigma", "area", "area_sigma")
