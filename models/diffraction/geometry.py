@@ -197,12 +197,26 @@ def _measured(
         unit=unit,
         radial=seen(integrator.array_from_unit(shape, "center", name, scale=True)),
         half_width=seen(integrator.array_from_unit(shape, "delta", name, scale=True)),
-        solid_angle=seen(np.asarray(integrator.solidAngleArray(shape), float)),
-        polarisation=seen(
-            np.ones(shape)
-            if factor is None
-            else np.asarray(integrator.polarization(shape, factor=factor), float)
-        ),
+        solid_angle=seen(_solid_angle(integrator, shape)),
+        polarisation=seen(_polarisation(integrator, shape, factor)),
         mask=seen(np.zeros(shape, bool) if mask is None else np.asarray(mask, bool)),
         wavelength_a=float(integrator.wavelength) * 1e10,
     )
+
+
+def _solid_angle(integrator: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Return cos^3 of the angle of incidence, in double precision, which pyFAI's own is not."""
+    if getattr(integrator, "spline", None):
+        return np.asarray(integrator.solidAngleArray(shape), float)  # distorted: areas differ
+    rows, columns = np.indices(shape, float)
+    return np.asarray(integrator.cos_incidence(rows, columns), float).reshape(shape) ** 3
+
+
+def _polarisation(integrator: Any, shape: tuple[int, int], factor: float | None) -> np.ndarray:
+    """Return pyFAI's polarisation correction before it is rounded to single precision."""
+    if factor is None:
+        return np.ones(shape)
+    angle = {"typ": "center", "scale": False}
+    cos2 = np.cos(integrator.array_from_unit(shape, unit="2th_rad", **angle)) ** 2
+    around = np.cos(2 * np.asarray(integrator.array_from_unit(shape, unit="chi_rad", **angle)))
+    return 0.5 * (1 + cos2 - factor * around * (1 - cos2))
