@@ -14,6 +14,7 @@ from typing import Any
 from ..callbacks.publish import Publisher
 from ..callbacks.record import Recorder, read_journal
 from .store.catalog import Catalog, open_catalog
+from .store.places import allowed
 from .store.runs import analyses, documents, find
 from .store.writer import StoreWriter
 
@@ -92,6 +93,11 @@ def layout(directory: str | os.PathLike[str] | None = None) -> Layout:
     return found
 
 
+def readable(place: Layout) -> list[Path]:
+    """Return the folders in which files that documents name may be read."""
+    return [place.frames, place.results, *allowed()]
+
+
 class Archive:
     """An open archive.
 
@@ -101,6 +107,12 @@ class Archive:
         See `layout`.
     store_uri : str, optional
         A Tiled server's URI in place of the embedded catalogue.
+
+    Attributes
+    ----------
+    readable : list of Path
+        Folders in which files that documents name may be read: the archive's own, and those of
+        the environment variable FLYBACK_READABLE.
     """
 
     def __init__(
@@ -108,10 +120,9 @@ class Archive:
     ) -> None:
         self.layout = layout(directory)
         self.recorder = Recorder(self.layout.journal)
+        self.readable = readable(self.layout)
         self.catalog: Catalog = open_catalog(
-            self.layout.catalog,
-            readable=[self.layout.frames, self.layout.results],
-            uri=store_uri,
+            self.layout.catalog, readable=self.readable, uri=store_uri
         )
         self.writer = StoreWriter(self.catalog, journal=self.layout.journal)
 

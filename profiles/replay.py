@@ -17,6 +17,7 @@ from ..models.base import Quantity
 from .archive import Archive
 from .compose import check_analysis
 from .session import Session, active, uid_of
+from .store.places import inside_only
 
 
 class ReplayError(ValueError):
@@ -113,7 +114,7 @@ def _feed(
     """Feed a stored run's documents to an analysis built from its start."""
     build = check_analysis(name, table)
     callback: LiveCallback | None = None
-    for doc_name, doc in archive.documents(uid, source=source):
+    for doc_name, doc in inside_only(archive.documents(uid, source=source), archive.readable):
         if doc_name == "start":
 
             def publisher(start: Mapping[str, Any] = doc) -> Publisher:

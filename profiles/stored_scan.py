@@ -17,6 +17,7 @@ from ..models.ptychography.geometry import median_spacing
 from ..models.scan_image import place
 from .archive import Archive
 from .session import uid_of
+from .store.places import inside_only
 
 DIRECTIONS_DEG = {"+x": 0.0, "+y": 90.0, "-x": 180.0, "-y": 270.0}
 
@@ -51,7 +52,7 @@ def read_scan(archive: Archive, which: str) -> StoredScan:
         When it has no two-dimensional frames.
     """
     uid = uid_of(archive.find(which))
-    documents = iter(archive.documents(uid))
+    documents = inside_only(archive.documents(uid), archive.readable)
     _, start = next(documents)
     source = FrameSource(start)
     frames, index, positions = [], [], []

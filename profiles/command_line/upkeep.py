@@ -1,8 +1,10 @@
-"""The installation: ``plugins``, ``doctor``."""
+"""The installation and the archive: ``plugins``, ``doctor``, ``ingest``."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -46,4 +48,24 @@ def doctor(directory: Directory = None, as_json: Json = False) -> None:
         for finding in findings:
             typer.echo(finding.line())
     if not all(finding.ok for finding in findings):
+        raise Failure
+
+
+@app.command()
+def ingest(
+    streams: Annotated[
+        list[Path], typer.Argument(help=".json[.gz], .jsonl[.gz], .msgpack, .journal")
+    ],
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Take in runs that were recorded elsewhere; a second time adds nothing."""
+    from ..upkeep.ingest import ingest as take_in
+
+    report = take_in(streams, directory)
+    for line in report.lines():
+        typer.echo(line)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict()))
+    if report.problems:
         raise Failure

@@ -85,6 +85,8 @@ def _events(stream: Any, descriptors: list[dict[str, Any]]) -> Iterator[dict[str
     for key, data_key in data_keys.items():
         if key not in columns and not data_key.get("external") and key in stream:
             columns[key] = stream[key].read()
+        elif key not in columns and 0 in data_key["shape"] and not data_key.get("external"):
+            columns[key] = np.empty((len(columns["seq_num"]), *data_key["shape"]))
     keys = [key for key in data_keys if key in columns]
     dtypes = {key: _dtype(data_keys[key]) for key in keys}
     order = np.argsort(columns["seq_num"], kind="stable")

@@ -68,6 +68,7 @@ class RunWriter:
         writer = self._writer
         for stream, rows in writer._internal_data_cache.items():  # noqa: SLF001
             if rows:
+                self._leave_out_empty(rows)
                 self._say_dtypes(stream, rows)
                 writer._write_internal_data(rows, desc_node=writer._desc_nodes[stream])  # noqa: SLF001
                 rows.clear()
@@ -75,6 +76,13 @@ class RunWriter:
         while waiting:
             # The oldest first: files stand in the catalogue in the order of their first datum.
             writer._write_external_data(waiting.pop(next(iter(waiting))))  # noqa: SLF001
+
+    def _leave_out_empty(self, rows: list[dict[str, Any]]) -> None:
+        """Take arrays that are declared empty out: neither arrays nor tables can hold them."""
+        for key, data_key in self._writer.data_keys.items():
+            if 0 in data_key["shape"] and not any(np.size(row.get(key, ())) for row in rows):
+                for row in rows:
+                    row.pop(key, None)
 
     def _say_dtypes(self, stream: str, rows: list[dict[str, Any]]) -> None:
         """State the dtypes that a descriptor left out; upstream would make all of them float64.
