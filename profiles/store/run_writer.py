@@ -75,7 +75,42 @@ class RunWriter:
         waiting = writer._external_data_cache  # noqa: SLF001
         while waiting:
             # The oldest first: files stand in the catalogue in the order of their first datum.
-            writer._write_external_data(waiting.pop(next(iter(waiting))))  # noqa: SLF001
+            datum = waiting.pop(next(iter(waiting)))
+            if not self._made_with(datum):
+                writer._write_external_data(datum)  # noqa: SLF001
+
+    def _made_with(self, datum: Mapping[str, Any]) -> bool:
+        """Make the node of a key with what its first datum announces.
+
+        Upstream makes it empty and then writes what there is: two requests in place of one, which
+        is a third of the time of writing a derived run.
+        """
+        from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
+
+        nodes: Any = self._writer._sres_nodes  # noqa: SLF001
+        consolidators: Any = self._writer._consolidators  # noqa: SLF001
+        uid = datum["stream_resource"]
+        resource: Any = self._writer._stream_resource_cache.get(uid)  # noqa: SLF001
+        stream: Any = self._writer._desc_nodes[datum["descriptor"]]  # noqa: SLF001
+        if resource is None:
+            return False  # upstream says what is wrong
+        name = f"{stream.item['id']}_{resource['data_key']}"
+        if uid in nodes or name in nodes:
+            return False
+        consolidator = consolidator_factory(resource, stream.metadata)
+        consolidator.consume_stream_datum(cast("Any", datum))
+        source = consolidator.get_data_source()
+        node = stream.new(
+            key=consolidator.data_key,
+            structure_family=source.structure_family,
+            data_sources=[source],
+            metadata={},
+            specs=[],
+            access_tags=self._writer.access_tags,
+        )
+        consolidators[uid] = consolidators[name] = consolidator
+        nodes[uid] = nodes[name] = node
+        return True
 
     def _leave_out_empty(self, rows: list[dict[str, Any]]) -> None:
         """Take arrays that are declared empty out: neither arrays nor tables can hold them."""
