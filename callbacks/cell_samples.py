@@ -10,6 +10,7 @@ import numpy as np
 from ..models.base import Batch, Quantity
 
 UNITS = {"voltage_v": "V", "current_ma": "mA", "capacity_mah": "mAh", "device_time_s": "s"}
+UNITS |= {"capacity_cycler_mah": "mAh"}
 COUNTS = ("cycle_count", "step_count")
 LONGEST_GAP = 5.0
 """A frame lies in a gap of the log where its samples are so many usual intervals apart."""

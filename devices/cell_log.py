@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 import numpy as np
 
 from .cell_log_binary import read_mpr, read_neware
+from .cell_log_capacity import COULOMB_IN_MAH, compared, of_columns
+from .time_zones import to_utc
 
 CELL_LOG_SUFFIXES = frozenset({".csv", ".bdf", ".mpt", ".mpr", ".ndax", ".nda"})
 LARGEST_BYTES = 2_000_000_000
@@ -22,8 +24,17 @@ _COUNTS = {
     "cycle_count": ("cycle count / 1", "cycle_count"),
     "step_count": ("step count / 1", "step_count"),
 }
+_CAPACITIES = {
+    "net_mah": ("net capacity / ah", "net_capacity_ah"),
+    "charged_mah": ("charging capacity / ah", "charging_capacity_ah"),
+    "discharged_mah": ("discharging capacity / ah", "discharging_capacity_ah"),
+}
 _TITLES = {"cycle_count": "Cycle Count / 1", "step_count": "Step Count / 1"}
+_TOTALS = (("(Q-Qo)/mA.h", 1.0), ("(Q-Qo)/C", COULOMB_IN_MAH))
 _STARTED = re.compile(r"Acquisition started on\s*:\s*(\d+)/(\d+)/(\d+)\s+([\d:.]+)")
+
+
+TOLD, TAKEN = "states its zone", "taken to show UTC"
 
 
 class CellLogError(ValueError):
@@ -47,6 +58,10 @@ class CellLog:
         ``cycle_count``, ``step_count`` as far as they are known.
     notes : list of str
         What was assumed on the way.
+    capacity_mah : (n,) float64, mAh, or None
+        As the cycler counted it, net since the first sample; charging is positive.
+    clock : str
+        How the start was told: "states its zone", the zone that was given, or "taken to show UTC".
     """
 
     time_s: np.ndarray
@@ -55,12 +70,14 @@ class CellLog:
     start_utc_s: float | None = None
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    capacity_mah: np.ndarray | None = None
+    clock: str = TOLD
 
     def __len__(self) -> int:
         return len(self.time_s)
 
 
-def read_cell_log(path: str | Path) -> CellLog:
+def read_cell_log(path: str | Path, zone: tzinfo | None = None) -> CellLog:
     """Read a cell log.
 
     Parameters
@@ -68,6 +85,9 @@ def read_cell_log(path: str | Path) -> CellLog:
     path : path
         Battery Data Format (`.bdf.csv`, `.bdf`), EC-Lab text (`.mpt`), and with the extra `cells`
         EC-Lab's `.mpr` and Neware's `.ndax`.
+    zone : tzinfo, optional
+        Of the cycler's clock, where the file does not state it (`.mpt`, `.mpr`, `.ndax`); UTC
+        where it is left out.
 
     Raises
     ------
@@ -87,9 +107,11 @@ def read_cell_log(path: str | Path) -> CellLog:
     if size > LARGEST_BYTES:
         raise CellLogError(f"{found.name} is larger than {LARGEST_BYTES / 1e9:g} GB; cut it.")
     if suffix in (".mpr", ".ndax", ".nda"):
-        read = read_mpr if suffix == ".mpr" else read_neware
         try:
-            columns, start_utc_s, notes = read(found)
+            if suffix == ".mpr":
+                columns, start_utc_s, notes = read_mpr(found)
+            else:
+                columns, start_utc_s, notes = read_neware(found, zone)
         except ImportError as error:
             raise CellLogError(
                 f"{found.name} needs the extra 'cells': pip install 'flyback[cells]'."
@@ -101,7 +123,28 @@ def read_cell_log(path: str | Path) -> CellLog:
         text = found.read_bytes().decode("utf-8", errors="replace")
         read_text = _mpt if suffix == ".mpt" else _bdf
         columns, start_utc_s, notes = read_text(text, found.name)
-    return _checked(columns, start_utc_s, notes, found.name)
+    log = _checked(columns, start_utc_s, notes, found.name)
+    _set_clock(log, suffix, zone)
+    return log
+
+
+def _set_clock(log: CellLog, suffix: str, zone: tzinfo | None) -> None:
+    """Turn the start of a clock that showed local time into UTC, and say what was assumed."""
+    if log.start_utc_s is None:
+        return
+    if suffix in (".csv", ".bdf"):
+        if zone is not None:
+            log.notes.append("the log has Unix times; the time zone was not needed")
+        return
+    log.clock = TAKEN if zone is None else str(zone)
+    if zone is None:
+        log.notes.append("the start is by a clock that is taken to show UTC")
+        return
+    log.notes.append(f"the start is by a clock in {zone}")
+    if suffix not in (".ndax", ".nda"):  # whose every stamp was turned
+        start, notes = to_utc(np.array([log.start_utc_s]), zone)
+        log.start_utc_s = float(start[0])
+        log.notes += notes
 
 
 def write_bdf(log: CellLog, path: str | Path) -> Path:
@@ -163,8 +206,17 @@ def _checked(
         for key in _COUNTS
         if key in columns and np.isfinite(columns[key]).all()
     }
+    capacity = of_columns(columns)
+    if capacity is not None:
+        notes.append(compared(columns["time_s"], columns["current_a"], capacity)[1])
     return CellLog(
-        columns["time_s"], columns["voltage_v"], columns["current_a"], start_utc_s, counts, notes
+        columns["time_s"],
+        columns["voltage_v"],
+        columns["current_a"],
+        start_utc_s,
+        counts,
+        notes,
+        capacity,
     )
 
 
@@ -197,12 +249,13 @@ def _bdf(text: str, name: str) -> tuple[dict[str, np.ndarray], float | None, lis
             "Test Time / s, Voltage / V and Current / A."
         )
     wanted = {"time_s": time, "voltage_v": voltage, "current_a": current[0]}
-    for key, names in {**_COUNTS, "unix": _UNIX}.items():
+    for key, names in {**_COUNTS, "unix": _UNIX, **_CAPACITIES}.items():
         where = at(names)
         if where is not None:
             wanted[key] = where
     columns = _table([row for row in rows[1:] if row], wanted)
     columns["current_a"] = columns["current_a"] * current[1]
+    columns |= {key: columns[key] * 1e3 for key in _CAPACITIES if key in columns}
     unix = columns.pop("unix", None)
     start = None
     if unix is not None and np.isfinite(unix).any():
@@ -230,11 +283,14 @@ def _mpt(text: str, name: str) -> tuple[dict[str, np.ndarray], float | None, lis
         raise CellLogError(f"{name} has no columns time/s and Ewe/V; export them from EC-Lab.")
     wanted = {"time_s": time, "voltage_v": voltage}
     current, cycle, step = at("<I>/mA", "I/mA"), at("cycle number"), at("Ns")
-    others = {"current_a": current, "cycle_count": cycle, "step_count": step}
+    total = next(((at(n), f) for n, f in _TOTALS if n in titles), (None, 1.0))
+    others = {"current_a": current, "cycle_count": cycle, "step_count": step, "net_mah": total[0]}
     wanted |= {key: where for key, where in others.items() if where is not None}
     rows = [line.replace(",", ".").split("\t") for line in lines[n:] if line.strip()]
     columns = _table(rows, wanted)
     notes = []
+    if "net_mah" in columns:
+        columns["net_mah"] = columns["net_mah"] * total[1]
     if current is None:
         columns["current_a"] = np.zeros(len(rows))
         notes.append("there is no current, it was taken to be 0 (open circuit)")
@@ -244,7 +300,7 @@ def _mpt(text: str, name: str) -> tuple[dict[str, np.ndarray], float | None, lis
 
 
 def _started(head: str, notes: list[str]) -> float | None:
-    """Return when an EC-Lab acquisition began, its clock taken to show UTC."""
+    """Return when an EC-Lab acquisition began, as if its clock had shown UTC."""
     found = _STARTED.search(head)
     if found is None:
         return None
@@ -255,5 +311,5 @@ def _started(head: str, notes: list[str]) -> float | None:
     except ValueError:
         notes.append("the date of the start could not be read")
         return None
-    notes.append("the start is read as month/day/year by a clock that shows UTC")
+    notes.append("the start is read as month/day/year")
     return start.timestamp() + second

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .time_zones import to_utc
+
 Columns = dict[str, np.ndarray]
 _OPEN_V = 0.1
+_BACK_S = 1800.0
 _MAH_A_SECOND_IN_A = 3.6
 
 
 def read_mpr(path: Path) -> tuple[Columns, float | None, list[str]]:
-    """Read EC-Lab's `.mpr`; its clock is taken to show UTC.
+    """Read EC-Lab's `.mpr`; its start is what the clock showed.
 
     Raises
     ------
@@ -32,7 +36,7 @@ def read_mpr(path: Path) -> tuple[Columns, float | None, list[str]]:
     time, voltage = column("time"), column("Ewe", "<Ewe>", "Ewe-Ece")
     if time is None or voltage is None:
         raise ValueError("it has no time and no Ewe")
-    notes = ["the start is by a clock that is taken to show UTC"]
+    notes: list[str] = []
     out: Columns = {"time_s": time, "voltage_v": voltage}
     current, power, charge = column("<I>", "I"), column("Pwe", "P"), column("dq")
     if current is not None:
@@ -53,16 +57,30 @@ def read_mpr(path: Path) -> tuple[Columns, float | None, list[str]]:
         values = column(name)
         if values is not None:
             out[key] = values
+    total = column("(Q-Qo)")
+    if total is not None:
+        out["net_mah"] = total * _in_mah(table, "(Q-Qo)")
     start = float(table["uts"].values[0]) - float(time[0])
     return out, start, notes
+
+
+def _in_mah(table: Any, name: str) -> float:
+    units = str(table[name].attrs["units"]).replace("·", "")
+    return {"mAh": 1.0, "Ah": 1e3, "C": 1 / 3.6}[units]
 
 
 def _milli(table: Any, name: str) -> float:
     return {"mA": 1e-3, "A": 1.0, "µA": 1e-6, "uA": 1e-6}[str(table[name].attrs["units"])]
 
 
-def read_neware(path: Path) -> tuple[Columns, float | None, list[str]]:
-    """Read Neware's `.ndax` or `.nda`; its clock is taken to show UTC.
+def read_neware(path: Path, zone: tzinfo | None = None) -> tuple[Columns, float | None, list[str]]:
+    """Read Neware's `.ndax` or `.nda`.
+
+    Parameters
+    ----------
+    path : Path
+    zone : tzinfo, optional
+        Of its clock, whose stamps are in local time; UTC where it is left out.
 
     Raises
     ------
@@ -71,6 +89,11 @@ def read_neware(path: Path) -> tuple[Columns, float | None, list[str]]:
     """
     table: Any = importlib.import_module("NewareNDA").read(str(path))
     stamps = table["Timestamp"].to_numpy().astype("datetime64[ns]").astype(np.int64) * 1e-9
+    notes: list[str] = []
+    if zone is not None:
+        stamps, notes = to_utc(stamps, zone)
+    elif (np.diff(stamps) < -_BACK_S).any():
+        notes.append("its clock went back on the way, as summer time ends: give its time zone")
     inside = table["Time"].to_numpy().astype(float)
     # the stamps have whole seconds and the times begin anew with each step: the finer of both
     step = table["Step"].to_numpy()
@@ -85,5 +108,7 @@ def read_neware(path: Path) -> tuple[Columns, float | None, list[str]]:
         "current_a": table["Current(mA)"].to_numpy().astype(float) * 1e-3,
         "cycle_count": table["Cycle"].to_numpy().astype(float),
         "step_count": step.astype(float),
+        "charged_mah": table["Charge_Capacity(mAh)"].to_numpy().astype(float),
+        "discharged_mah": table["Discharge_Capacity(mAh)"].to_numpy().astype(float),
     }
-    return out, float(times[0]), ["the start is by a clock that is taken to show UTC"]
+    return out, float(times[0]), notes

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from ophyd import Device
 
 from .cell_log import CellLog
+from .cell_log_capacity import summed_mah
 from .signals import number_key
 
 _PAGE_ROWS = 5000
-_COULOMB_IN_MAH = 1 / 3.6
 _UNITS = {"utc_s": "s", "device_time_s": "s", "voltage_v": "V"}
-_UNITS |= {"current_ma": "mA", "capacity_mah": "mAh"}
+_UNITS |= {"current_ma": "mA", "capacity_mah": "mAh", "capacity_cycler_mah": "mAh"}
 
 
 class RecordedCell(Device):
@@ -22,8 +21,9 @@ class RecordedCell(Device):
 
     Its data keys are those of `Potentiostat`: ``cell_utc_s``, ``cell_device_time_s`` (since the
     test's start), ``cell_voltage_v``, ``cell_current_ma``, ``cell_capacity_mah`` (the current
-    summed by trapezoids since the log's first sample), and ``cell_cycle_count`` and
-    ``cell_step_count`` where the log has them.
+    summed by trapezoids since the log's first sample), and ``cell_cycle_count``,
+    ``cell_step_count`` and ``cell_capacity_cycler_mah`` (the cycler's own count) where the log
+    has them.
 
     Parameters
     ----------
@@ -45,15 +45,17 @@ class RecordedCell(Device):
                 "the cell log does not say when it began, so it cannot be joined by time; give it "
                 "the column Unix Time / s"
             )
-        steps = np.diff(log.time_s) * 0.5 * (log.current_a[1:] + log.current_a[:-1])
         self._columns = {
             "utc_s": log.start_utc_s + log.time_s,
             "device_time_s": log.time_s,
             "voltage_v": log.voltage_v,
             "current_ma": log.current_a * 1e3,
-            "capacity_mah": np.concatenate([[0.0], np.cumsum(steps)]) * _COULOMB_IN_MAH,
+            "capacity_mah": summed_mah(log.time_s, log.current_a),
             **log.counts,
         }
+        if log.capacity_mah is not None:
+            self._columns["capacity_cycler_mah"] = log.capacity_mah
+        self.clock = log.clock
         self._collected = False
 
     def describe_collect(self) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
+from datetime import tzinfo
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,9 +18,10 @@ from ..devices.frame_times import frame_times
 from ..devices.recorded_cell import RecordedCell
 from ..devices.recording import Recording
 from ..devices.recording_series import inside_zip, members
+from ..devices.time_zones import time_zone
 
 
-def run_convert(file: Path, to: Path) -> str:
+def run_convert(file: Path, to: Path, zone: str | None = None) -> str:
     """Write a cell log in the Battery Data Format and return what was done, a line each.
 
     Parameters
@@ -28,6 +30,8 @@ def run_convert(file: Path, to: Path) -> str:
         `.mpt`, `.bdf.csv`, or with the extra `cells` `.mpr` and `.ndax`.
     to : Path
         Ends in ``.bdf.csv``.
+    zone : str, optional
+        Of the cycler's clock, such as ``Europe/Berlin``.
 
     Raises
     ------
@@ -35,12 +39,13 @@ def run_convert(file: Path, to: Path) -> str:
         When the log cannot be read, or the target not be written.
     """
     within = None if file.exists() else inside_zip(file)
-    log = read_cell_log(file) if within is None else _from_zip(*within)
+    shown = None if zone is None else time_zone(zone, "--time-zone")
+    log = read_cell_log(file, shown) if within is None else _from_zip(*within, shown)
     target = write_bdf(log, to)
     return "\n".join([f"{target}: {len(log)} samples", *(f"note: {note}" for note in log.notes)])
 
 
-def open_cell(path: Path, notes: list[str]) -> RecordedCell:
+def open_cell(path: Path, notes: list[str], zone: str | None = None) -> RecordedCell:
     """Read a cell log, which may lie in a .zip, as the device ``cell``.
 
     Parameters
@@ -49,6 +54,8 @@ def open_cell(path: Path, notes: list[str]) -> RecordedCell:
         A file, or ``archive.zip/member``.
     notes : list of str
         Is told what was assumed.
+    zone : str, optional
+        Of the cycler's clock, such as ``Europe/Berlin``.
 
     Raises
     ------
@@ -58,13 +65,14 @@ def open_cell(path: Path, notes: list[str]) -> RecordedCell:
         When it does not say when it began.
     """
     within = None if path.exists() else inside_zip(path)
-    log = read_cell_log(path) if within is None else _from_zip(*within)
+    shown = None if zone is None else time_zone(zone, "cell.time_zone")
+    log = read_cell_log(path, shown) if within is None else _from_zip(*within, shown)
     cell = RecordedCell(name="cell", log=log)
     notes += [f"cell log: {note}" for note in log.notes]
     return cell
 
 
-def _from_zip(archive_path: Path, member: str) -> CellLog:
+def _from_zip(archive_path: Path, member: str, zone: tzinfo | None) -> CellLog:
     try:
         with zipfile.ZipFile(archive_path) as archive, tempfile.TemporaryDirectory() as folder:
             short = (n for n in members(archive_path) if PurePosixPath(n).name == member)
@@ -75,7 +83,7 @@ def _from_zip(archive_path: Path, member: str) -> CellLog:
             file = Path(folder) / PurePosixPath(member).name
             with archive.open(entry) as source, file.open("wb") as target:
                 shutil.copyfileobj(source, target)
-            return read_cell_log(file)
+            return read_cell_log(file, zone)
     except KeyError as error:
         raise CellLogError(f"{archive_path.name} holds no file {member}.") from error
     except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
@@ -84,7 +92,9 @@ def _from_zip(archive_path: Path, member: str) -> CellLog:
         ) from error
 
 
-def join_cell(recording: Recording, cell: RecordedCell, notes: list[str]) -> dict[str, np.ndarray]:
+def join_cell(
+    recording: Recording, cell: RecordedCell, notes: list[str], zone: str | None = None
+) -> dict[str, np.ndarray]:
     """Return what a cell showed when each frame of a recording was taken.
 
     The frames' times are kept in ``recording.taken_utc_s``, so that what is played says when it
@@ -96,6 +106,8 @@ def join_cell(recording: Recording, cell: RecordedCell, notes: list[str]) -> dic
     cell : RecordedCell
     notes : list of str
         Is told what was assumed and how many frames have no sample.
+    zone : str, optional
+        Of the clock that dated the frames.
 
     Returns
     -------
@@ -108,7 +120,8 @@ def join_cell(recording: Recording, cell: RecordedCell, notes: list[str]) -> dic
     RecordingError
         When nothing says when the frames were taken.
     """
-    times = frame_times(recording, notes)
+    shown = None if zone is None else time_zone(zone, "frames.time_zone")
+    times = frame_times(recording, notes, shown)
     recording.taken_utc_s = times
     samples = CellSamples()
     keys = cell.describe_collect()

@@ -77,8 +77,14 @@ def recover(directory: Directory = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def convert(file: Path, to: Annotated[Path, typer.Option("--to", help="X.bdf.csv")]) -> None:
+def convert(
+    file: Path,
+    to: Annotated[Path, typer.Option("--to", help="X.bdf.csv")],
+    time_zone: Annotated[
+        str | None, typer.Option("--time-zone", help="Of the cycler's clock; else UTC is assumed.")
+    ] = None,
+) -> None:
     """Write a cell log (.mpr, .mpt, .ndax, .bdf.csv) in the Battery Data Format."""
     from ..cell_files import run_convert
 
-    typer.echo(run_convert(file, to))
+    typer.echo(run_convert(file, to, time_zone))
