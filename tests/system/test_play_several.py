@@ -3,6 +3,7 @@
 import json
 import zipfile
 
+import fabio
 import h5py
 import numpy as np
 import pytest
@@ -149,3 +150,37 @@ def test_real_images_patterns_and_a_cell(flyback, data_folder, tmp_path):
     assert code == 0, err
     with np.load(save) as saved:
         np.testing.assert_array_equal(saved["virtual_images.sum"], several[1:2])
+
+
+@pytest.mark.heavy
+def test_dated_images_meet_a_cell_whose_clock_is_in_another_zone(flyback, tmp_path):
+    """Images are dated in Berlin, the cycler's clock stands in New York; both say nothing of it."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for k in range(3):
+        header = {
+            "_array_data.header_convention": "PILATUS_1.2",
+            "_array_data.header_contents": f"# 2025-07-10T14:{k:02d}:00\r\n# Exposure_time 20 s",
+        }
+        image = fabio.cbfimage.CbfImage(data=np.full((8, 9), k, "<i4"), header=header)
+        image.write(str(folder / f"a_{k}.cbf"))
+    head = "EC-Lab ASCII FILE\nNb header lines : 4\nAcquisition started on : 07/10/2025 08:00:00\n"
+    rows = "".join(f"{t}\t{3 + t / 1000}\t1.0\n" for t in range(0, 200, 5))
+    (tmp_path / "cell.mpt").write_text(f"{head}time/s\tEwe/V\t<I>/mA\n{rows}")
+    save = tmp_path / "out.npz"
+    arguments = ("play", folder / "*.cbf", "--cell", tmp_path / "cell.mpt", "--save", save)
+    code, _, err = flyback(
+        *arguments, "--set", "cell.time_zone=America/New_York", "--set",
+        "frames.time_zone=Europe/Berlin", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    with np.load(save) as saved:
+        np.testing.assert_allclose(saved["cell.voltage_v"], [3.010, 3.070, 3.130], atol=1e-6)
+    code, out, err = flyback("show", "last", "--json")
+    assert code == 0, err
+    start = json.loads(out)["start"]
+    assert (start["cell_clock"], start["frames_clock"]) == ("America/New_York", "Europe/Berlin")
+    assert len(start["recorded_files"]) == 3
+    code, _, err = flyback(*arguments, "--set", "cell.time_zone=Nowhere")
+    assert code == 2
+    assert "cell.time_zone takes a name such as Europe/Berlin" in err
