@@ -1,3 +1,4 @@
+import ast
 import subprocess
 import sys
 import tomllib
@@ -33,6 +34,27 @@ def test_no_file_is_longer_than_the_house_allows():
         for path in (ROOT / room).rglob("*.py"):
             lines = len(path.read_text(encoding="utf-8").splitlines())
             assert lines <= 400, f"{path.relative_to(ROOT)} has {lines} lines"
+
+
+KERNELS = sorted(path.relative_to(ROOT) for path in (ROOT / "models").rglob("*kernels.py"))
+
+
+def test_every_module_of_kernels_is_under_the_contract_of_kernels():
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    named = next(c["source_modules"] for c in contracts if c["name"].startswith("kernels"))
+    assert named == [".".join(["flyback", *path.with_suffix("").parts]) for path in KERNELS]
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=str)
+def test_kernels_import_numba_numpy_and_math_only(path):
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    outside = {n.names[0].name for n in ast.walk(tree) if isinstance(n, ast.Import)}
+    outside |= {
+        str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level
+    }
+    roots = {name.partition(".")[0] for name in outside}
+    plain = {"__future__", "collections", "dataclasses", "math", "typing"}
+    assert roots <= plain | {"numba", "numpy", "rocket_fft"}
 
 
 def test_importing_flyback_is_cheap_and_lazy():
