@@ -20,7 +20,6 @@ FORMAT_SUFFIXES = frozenset(
         ".hspy",
         ".zspy",
         ".mrc",
-        ".msa",
         ".prz",
         ".tvips",
     }

@@ -45,8 +45,8 @@ NO_RECORDING: dict[str, str] = {
 
 _KINDS = (
     "HDF5, CXI, NeXus, .npz, .zarr, .tif, .cbf, .edf, .mib, text patterns (.xy .xye .fxye .chi "
-    ".dat), spectra (.mca .spe), these packed as .gz or .bz2, a folder or .zip of such files, and "
-    "with the extra 'formats' also"
+    ".dat), spectra (.mca .spe .msa), these packed as .gz or .bz2, a folder or .zip of such "
+    "files, and with the extra 'formats' also"
 )
 
 

@@ -1,4 +1,4 @@
-"""Patterns and spectra in text: .xy, .xye, .chi, .dat, .fxye, .mca, .spe, as arrays by name."""
+"""Patterns and spectra in text: .xy, .xye, .chi, .dat, .fxye, .mca, .spe, .msa, as arrays."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import re
 
 import numpy as np
 
+from .recording_msa import MSA_SUFFIXES, read_msa
 from .recording_spectra import read_spectra
 from .recording_store import ArrayStore, RecordingError
 
 TEXT_SUFFIXES = frozenset(
     {".xy", ".xye", ".chi", ".dat", ".fxye", ".gsa", ".txt", ".asc", ".csv", ".mca", ".spe"}
+    | MSA_SUFFIXES
 )
 LARGEST_TEXT_BYTES = 200_000_000
 _FEWEST_ROWS = 4
@@ -55,6 +57,8 @@ def read_text(data: bytes, name: str, suffix: str) -> ArrayStore:
     text = data.decode("utf-8", errors="replace").lstrip("\ufeff")
     if text.startswith("EC-Lab ASCII"):
         raise RecordingError(_cell_log(name))
+    if suffix in MSA_SUFFIXES:
+        return read_msa(text, name)
     if suffix in (".mca", ".spe"):
         return read_spectra(text, name)
     rows, header = _table(text)
