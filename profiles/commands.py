@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from bluesky.utils import FailedStatus
 from ..callbacks.metadata import METADATA_KEYS
 from .archive import Archive
 from .registry import SettingError, unknown
-from .replay import replay
+from .replay import replay_all
 from .report import Report, RunLog
 from .saving import check_target, save_results
 from .schema import read_profile
@@ -29,10 +30,11 @@ def run_replay(
     *,
     settings: Mapping[str, Any],
     source: str = "catalogue",
+    speed: float = math.inf,
     save: Path | None = None,
     directory: str | os.PathLike[str] | None = None,
 ) -> Report:
-    """Replay a stored run through one analysis (see `replay`).
+    """Replay one or several stored runs, joined by commas, through one analysis (see `replay`).
 
     A key may be written ``NAME.key`` or bare.
     """
@@ -41,14 +43,20 @@ def run_replay(
         check_target(save)
     own = {key.removeprefix(f"{name}."): value for key, value in settings.items()}
     with Archive(directory) as archive:
-        done = replay(uid, name, session=archive, source=source, check=False, **own)
-        report.add_analyses([done.callback])
+        runs = [one.strip() for one in uid.split(",") if one.strip()]
+        if save is not None and len(runs) != 1:
+            raise ValueError("--save writes the results of one run; replay the runs one by one")
+        done = replay_all(
+            runs, name, session=archive, source=source, speed=speed, check=False, settings=own
+        )
+        report.add_analyses([one.callback for one in done])
         if save is not None:
-            save_results(save, [done.callback])
-        report.runs = [_stored_line(archive.find(done.parent))]
-        path = archive.layout.pictures / f"{done.parent[:8]}-{name}-replay.png"
-        picture = _picture(path, done.callback, name)
-        report.pictures += [picture] if picture is not None else []
+            save_results(save, [one.callback for one in done])
+        report.runs = [_stored_line(archive.find(one.parent)) for one in done]
+        for one in done:
+            path = archive.layout.pictures / f"{one.parent[:8]}-{name}-replay.png"
+            picture = _picture(path, one.callback, name)
+            report.pictures += [picture] if picture is not None else []
     return report.close()
 
 

@@ -7,7 +7,8 @@ iterative ones after `converge` too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..callbacks.publish import Publisher
 from ..models.base import Quantity
 from .archive import Archive
 from .compose import check_analysis
+from .replay_order import check_speed, interleaved, merged, paced, timed
 from .session import Session, active, uid_of
 from .store.places import inside_only
 
@@ -86,48 +88,118 @@ def replay(
     ReplayError
         If there is no session, no such run, or the run has no frames.
     """
+    (done,) = replay_all(
+        [run], name, session=session, source=source, check=check, settings=settings
+    )
+    return done
+
+
+def replay_all(
+    runs: Sequence[Any],
+    name: str,
+    *,
+    session: Session | Archive | None = None,
+    source: str = "catalogue",
+    speed: float = math.inf,
+    check: bool = True,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Replayed]:
+    """Run an analysis over several stored runs again, their documents merged by time.
+
+    Each run has its own analysis and its own new derived run.
+
+    Parameters
+    ----------
+    runs : sequence of str, int or catalogue entry
+        See `replay`.
+    speed : float
+        1 takes the time that the runs took, 10 a tenth, inf as long as the analysis takes.
+    settings : mapping, optional
+        As the keywords of `replay`. The others are as there.
+
+    Returns
+    -------
+    list of Replayed
+        In the order of `runs`.
+    """
     if source not in {"catalogue", "journal"}:
         raise ReplayError(f"a replay is from 'catalogue' or 'journal', got {source!r}")
+    check_speed(speed)
     archive = _archive(session)
-    uid = uid_of(archive.find(run) if isinstance(run, str | int) else run)
-    before = archive.analyses(uid).get(name)
-    table = dict(before.metadata["start"]["parameters"]) if before is not None else {}
-    table.update(settings)
-    replay_of = None if before is None else uid_of(before)
-    callback = _feed(archive, uid, name, table, replay_of, source)
-    if callback is None or callback.publisher is None:
-        raise ReplayError(f"run {uid} has no frames that {name!r} could take")
+    found = [archive.find(run) if isinstance(run, str | int) else run for run in runs]
+    uids = list(dict.fromkeys(uid_of(run) for run in found))
+    feeds = {uid: _Feed(archive, uid, name, dict(settings or {})) for uid in uids}
+    for uid, doc_name, doc in stored_documents(archive, uids, source=source, speed=speed):
+        feeds[uid](doc_name, doc)
+    for feed in feeds.values():
+        feed.finish()
     archive.wait()
-    if check and callback.error is not None:
-        raise callback.error
-    return Replayed(callback.publisher.uid, name, uid, callback.result_, callback.error, callback)
+    return [feeds[uid].replayed(check=check) for uid in uids]
 
 
-def _feed(
+def stored_documents(
     archive: Archive,
-    uid: str,
-    name: str,
-    table: dict[str, Any],
-    replay_of: str | None,
-    source: str,
-) -> LiveCallback | None:
-    """Feed a stored run's documents to an analysis built from its start."""
-    build = check_analysis(name, table)
-    callback: LiveCallback | None = None
-    for doc_name, doc in inside_only(archive.documents(uid, source=source), archive.readable):
-        if doc_name == "start":
+    uids: Sequence[str],
+    *,
+    source: str = "catalogue",
+    speed: float = math.inf,
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield (uid of the run, name, document) of stored runs, merged by time, at a speed.
 
-            def publisher(start: Mapping[str, Any] = doc) -> Publisher:
-                return archive.publisher(
-                    analysis=name, parent=start, parameters=table, replay_of=replay_of
-                )
+    From the journal the documents are those that were recorded, in their order. From the catalogue
+    they come as `store.documents.documents_of` gives them, and with the frames among the events
+    (see `replay_order.interleaved`) where their times matter: at a finite speed, of several runs.
 
-            callback = build(doc, publisher)
-        elif callback is not None:
-            callback(doc_name, doc)
-    if callback is not None and not callback.finished and callback.error is None:
-        callback("stop", {"run_start": uid})  # a run that was cut off: what there is, counts
-    return callback
+    Raises
+    ------
+    OutsideError
+        At a file outside the archive's storage.
+    """
+    runs = {}
+    for uid in uids:
+        documents = inside_only(archive.documents(uid, source=source), archive.readable)
+        mixed = source == "catalogue" and (math.isfinite(speed) or len(uids) > 1)
+        runs[uid] = interleaved(documents) if mixed else timed(documents)
+    return paced(merged(runs), speed)
+
+
+class _Feed:
+    """One run's way into a new analysis, built from its start."""
+
+    def __init__(self, archive: Archive, uid: str, name: str, settings: dict[str, Any]) -> None:
+        self._archive, self._uid, self._name = archive, uid, name
+        before = archive.analyses(uid).get(name)
+        table = dict(before.metadata["start"]["parameters"]) if before is not None else {}
+        self._table = table | settings
+        self._replay_of = None if before is None else uid_of(before)
+        self._build = check_analysis(name, self._table)
+        self._callback: LiveCallback | None = None
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        if name == "start":
+            self._callback = self._build(doc, lambda: self._publisher(doc))
+        elif self._callback is not None:
+            self._callback(name, doc)
+
+    def _publisher(self, start: Mapping[str, Any]) -> Publisher:
+        return self._archive.publisher(
+            analysis=self._name, parent=start, parameters=self._table, replay_of=self._replay_of
+        )
+
+    def finish(self) -> None:
+        callback = self._callback
+        if callback is not None and not callback.finished and callback.error is None:
+            # a run that was cut off: what there is, counts
+            callback("stop", {"run_start": self._uid})
+
+    def replayed(self, *, check: bool) -> Replayed:
+        callback = self._callback
+        if callback is not None and check and callback.error is not None:
+            raise callback.error
+        if callback is None or callback.publisher is None:
+            raise ReplayError(f"run {self._uid} has no frames that {self._name!r} could take")
+        uid = callback.publisher.uid
+        return Replayed(uid, self._name, self._uid, callback.result_, callback.error, callback)
 
 
 def _archive(session: Session | Archive | None) -> Archive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,16 @@ app = typer.Typer()
 
 @app.command()
 def replay(
-    uid: Uid,
+    uid: Annotated[
+        str,
+        typer.Argument(help="Uid (or its beginning), scan id, or 'last'; several with commas."),
+    ],
     name: Annotated[str, typer.Argument(help="Of the analysis.")],
     settings: Setting = None,
     source: Annotated[str, typer.Option("--from", help="catalogue or journal")] = "catalogue",
+    speed: Annotated[
+        float, typer.Option("--speed", help="1: as fast as it was, 10: ten times, inf: at once.")
+    ] = math.inf,
     save: Save = None,
     directory: Directory = None,
     as_json: Json = False,
@@ -33,6 +40,7 @@ def replay(
         name,
         settings=parse_settings(settings or []),
         source=source,
+        speed=speed,
         save=save,
         directory=directory,
     )
