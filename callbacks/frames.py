@@ -97,6 +97,8 @@ class FrameSource:
         Frames handed on so far.
     unplaced : int
         Frames handed on with a NaN position, because none was recorded for them.
+    blocks : range or None
+        Only these blocks of the scan are read and handed on; the others are passed over.
     through : int
         All frames below this scan index were handed on. It follows the run's `rounds`, whose
         ends cut blocks too: a plan that asks what to do next waits for all that was measured.
@@ -116,6 +118,7 @@ class FrameSource:
         self.frames_read = 0
         self.unplaced = 0
         self.through = 0
+        self.blocks: range | None = None
         self._rounds: list[int] = []
         self._assets = AssetReader()
         self._positions = PositionTable(self._assets, coil_lag(start))
@@ -201,7 +204,11 @@ class FrameSource:
                 if not final:
                     return
                 stop = ready
-            yield self._batch(self.frames_read, stop)
+            block = int(self._index[self.frames_read]) // self.block
+            if self.blocks is None or block in self.blocks:
+                yield self._batch(self.frames_read, stop)
+            else:
+                self.frames_read = stop
         if self._rounds and self.frames_read == len(self._index):
             self.through = self._rounds[-1]
 

@@ -86,6 +86,23 @@ class LiveCallback:
         with self._heard:
             self._heard.notify_all()
 
+    def learn(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take in one document of a part of a run: nothing is published, and nothing ends."""
+        self.cell(name, doc)
+        for batch in self.source(name, doc):
+            if self.model is None:
+                self.model = self._build(batch)
+            self.model.partial_fit(batch)
+            self.frames += len(batch)
+
+    def conclude(self, model: Model, frames: int) -> None:
+        """Publish what a model knows that has learnt elsewhere, as if its frames had come here."""
+        self.model, self.frames, self.publisher = model, frames, self._open()
+        try:
+            self._finish()
+        except Exception as error:
+            self.fail(error)
+
     def ask(
         self, question: Callable[[Model], Any], through_index: int, timeout_s: float | None = None
     ) -> Any:
