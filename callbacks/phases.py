@@ -10,13 +10,14 @@ from typing import Any
 from ..models.base import Batch
 from ..models.diffraction.detection import alarm_level
 from ..models.diffraction.geometry import FLIPS
+from ..models.diffraction.integration import MONITOR
 from ..models.diffraction.known_phases import find_cif
 from ..models.diffraction.pattern_model import KINDS
 from ..models.diffraction.phase_series import PhaseSeries
 from ..models.diffraction.powder import PowderPhase, read_phase
 from ..models.diffraction.tracker import FALSE_ALARM_RATE
 from ..models.physics import photon_wavelength_m
-from .integration import integrator_maker
+from .integration import integrator_maker, monitored
 from .live import LiveCallback
 from .metadata import METADATA_KEYS
 from .publish import Publisher
@@ -46,6 +47,7 @@ def phases(
     mask: str | None = None,
     bins: int = 2000,
     polarisation: float | None = None,
+    monitor: str = MONITOR,
     **metadata: Any,
 ) -> LiveCallback:
     """Build the analysis `phases` for a run of powder patterns.
@@ -76,8 +78,9 @@ def phases(
     poni : str, optional
         The .poni file of images, which are integrated first, where the run does not state the
         geometry (see the analysis `integration`); patterns need none.
-    flip, mask, bins, polarisation
-        As of the analysis `integration`.
+    flip, mask, bins, polarisation, monitor
+        As of the analysis `integration`; images are divided by the monitor over its first
+        reading, and one without a reading is not divided.
     **metadata
         Keys that take the place of those in the start document, such as ``energy_kev``.
 
@@ -128,7 +131,7 @@ def phases(
             second_line=doublet,
         )
 
-    return LiveCallback(start, publisher, build)
+    return LiveCallback(start, publisher, build, source=monitored(start, monitor))
 
 
 def listed(names: str | Sequence[str]) -> list[str]:

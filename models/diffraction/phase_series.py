@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from ..base import Batch, Corrections, Event, Quantity
+from .hypotheses import compile_kernels
+from .integration import MONITOR
 from .integrator import Integrator
 from .noise import gain_of, weights
 from .pattern_axis import PatternAxis, pattern_axis
@@ -81,6 +83,7 @@ class PhaseSeries:
         self._times_s: list[float] = []
         self._tracks = PeakTracks(lines)
         self._gain = 1.0
+        self._first_monitor: float | None = None
         self._unknown: list[float] = []
 
     def partial_fit(self, batch: Batch) -> Self:
@@ -90,7 +93,8 @@ class PhaseSeries:
         ----------
         batch : Batch
             Frames (n, bins), with ``q_per_a`` or ``two_theta_deg`` among its axes; or images
-            (n, h, w), where there is an integrator.
+            (n, h, w), where there is an integrator; these are divided by the coordinate
+            ``monitor``, over its first reading, where they have it.
 
         Raises
         ------
@@ -105,9 +109,11 @@ class PhaseSeries:
                 h, w = batch.frames.shape[1:]
                 self._integrator = self._make((h, w), batch.corrections)
             axes = {"q_per_a": self._integrator.axis}
+            beam = self._beam_at(batch)
             for row, image in enumerate(batch.frames):
                 intensity, sigma, _ = self._integrator(image)
-                self.add(intensity, int(batch.scan_index[row]), sigma, axes)
+                by = beam[row]
+                self.add(intensity / by, int(batch.scan_index[row]), sigma / by, axes)
             return self
         if batch.frames.ndim != 2:
             raise ValueError(
@@ -119,6 +125,17 @@ class PhaseSeries:
             sigma = None if sigmas is None else np.asarray(sigmas[row], float)
             self.add(np.asarray(pattern, float), int(batch.scan_index[row]), sigma, batch.axes)
         return self
+
+    def _beam_at(self, batch: Batch) -> np.ndarray:
+        """Return the monitor over its first reading, (n,); 1 where there is none."""
+        stated = batch.coordinates.get(MONITOR)
+        if stated is None:
+            return np.ones(len(batch))
+        values = np.asarray(stated, float)
+        good = np.isfinite(values) & (values > 0)
+        if self._first_monitor is None and good.any():
+            self._first_monitor = float(values[good][0])
+        return np.where(good, values / (self._first_monitor or 1.0), 1.0)
 
     def add(
         self, pattern: np.ndarray, index: int, sigma: np.ndarray | None, axes: Any
@@ -143,6 +160,10 @@ class PhaseSeries:
         if self.verdicts is not None:
             self.verdicts.add(pattern, sigma, tracked)
         return tracked
+
+    def warm(self) -> None:
+        """Compile what weighs hypotheses: only frames in which phases change reach it."""
+        compile_kernels()
 
     def converge(self) -> Self:
         """Weigh what the whole run says of two phases or one."""

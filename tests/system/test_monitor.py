@@ -29,7 +29,10 @@ def beamline(**analysis):
                 "ring": {"plugin": "sim_ring_current", "current_pa": FULL, "decay": 0.05},
                 "xrd": XRD,
             },
-            "analyses": {"integration": {"camera": "xrd", "bins": 60, **analysis}},
+            "analyses": {
+                "integration": {"camera": "xrd", "bins": 60, **analysis},
+                "phases": {"camera": "xrd", "bins": 300, "cif": ["Pt"], **analysis},
+            },
         },
     )
 
@@ -50,6 +53,8 @@ def test_live_and_replay_are_divided_alike_to_poisson_noise(tmp_path):
         current = np.asarray(run["primary"]["ring_current_pa"].read())
         again = fb.replay(run, "integration", camera="xrd", bins=60, monitor="ring")
         plain = fb.replay(run, "integration", camera="xrd", bins=60, monitor="monitor")
+        phases = s.live.phases.result_
+        replayed = fb.replay(run, "phases", camera="xrd", bins=300, cif=["Pt"], monitor="ring")
     n = len(live["scan_index"].value)
     assert n >= 10
     np.testing.assert_array_equal(live["monitor"].value, current[:n])
@@ -64,6 +69,10 @@ def test_live_and_replay_are_divided_alike_to_poisson_noise(tmp_path):
     pulls = (intensity[:, lit] - mean) / sigma[:, lit]
     chi2 = (pulls**2).sum() / ((n - 1) * lit.sum())
     assert abs(chi2 - 1) < 5 * np.sqrt(2 / ((n - 1) * lit.sum()))
+    amount, spread = phases["amount"].value[:, 0], phases["amount_sigma"].value[:, 0]
+    np.testing.assert_array_equal(replayed["amount"], phases["amount"].value)
+    assert np.std(amount) < 3 * np.median(spread)
+    assert np.ptp(amount) < 0.1 * amount.mean()
     # undivided they follow the current
     raw = plain["intensity"][:, lit].sum(axis=1)
     assert np.corrcoef(raw, current[:n])[0, 1] > 0.99
