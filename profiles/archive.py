@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..callbacks.checksums import Checksums
 from ..callbacks.publish import Publisher
 from ..callbacks.record import Recorder, read_journal
 from .store.catalog import Catalog, open_catalog
@@ -50,6 +51,11 @@ class Layout:
     def journal(self) -> Path:
         """One journal a run."""
         return self.root / "journal"
+
+    @property
+    def checksums(self) -> Path:
+        """Of the files that runs name, a note a run."""
+        return self.root / "checksums"
 
     @property
     def pictures(self) -> Path:
@@ -120,6 +126,7 @@ class Archive:
     ) -> None:
         self.layout = layout(directory)
         self.recorder = Recorder(self.layout.journal)
+        self.checksums = Checksums(self.layout.checksums)
         self.readable = readable(self.layout)
         self.catalog: Catalog = open_catalog(
             self.layout.catalog, readable=self.readable, uri=store_uri
@@ -130,6 +137,7 @@ class Archive:
         """Write one document: journal first, then the store's queue."""
         self.recorder(name, doc)
         self.writer(name, doc)
+        self.checksums(name, doc)
 
     def publisher(self, **kwargs: Any) -> Publisher:
         """Open a derived run (see `callbacks.publish.Publisher`)."""
@@ -173,6 +181,7 @@ class Archive:
         """Write what is waiting and let go of everything."""
         self.writer.close()
         self.recorder.close()
+        self.checksums.close()
         self.catalog.close()
 
     def __enter__(self) -> Archive:

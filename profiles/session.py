@@ -128,6 +128,7 @@ class Session:
         """Subscribe in the order of the design: the journal before anything else."""
         self.RE.subscribe(self.archive.recorder)
         self.RE.subscribe(self.archive.writer)
+        self.RE.subscribe(self.archive.checksums)
         rings = [d.ring for d in self.devices.values() if hasattr(d, "ring")]
         self.pictures = Pictures(self.archive.layout.pictures)
         self.offloads: dict[str, Offload] = {}
@@ -275,10 +276,10 @@ class Session:
         """Compile in the background, and in the processes, what the analyses need."""
         here = {n: t for n, t in self.profile.analyses.items() if n not in self.workers}
         self.warming = warm_in_background(here, self.devices.values())
-        for camera, metadata, shape, dtype in cameras(self.devices.values()):
+        for camera in cameras(self.devices.values()):
             for name, worker in self.workers.items():
-                if self.profile.analyses[name].get(CAMERA, camera) == camera:
-                    worker.rehearse(metadata, shape, dtype)
+                if self.profile.analyses[name].get(CAMERA, camera.name) == camera.name:
+                    worker.rehearse(camera)
 
     def safe(self) -> None:
         """Blank the beam and stop whatever moves."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Directory, Json
+from .options import Directory, Json, Uid
 from .reporting import Failure
 
 app = typer.Typer()
@@ -68,4 +68,18 @@ def ingest(
     if as_json:
         typer.echo(json.dumps(report.to_dict()))
     if report.problems:
+        raise Failure
+
+
+@app.command()
+def verify(uid: Uid, directory: Directory = None, as_json: Json = False) -> None:
+    """Check a run's journal and files, and its analyses', by their checksums."""
+    from ..upkeep.verify import verify as check_run
+
+    checks = check_run(uid, directory)
+    for check in checks:
+        typer.echo(check.line())
+    if as_json:
+        typer.echo(json.dumps({"checks": [check.to_dict() for check in checks]}))
+    if not all(check.ok for check in checks):
         raise Failure
