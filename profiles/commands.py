@@ -13,6 +13,7 @@ from bluesky.utils import FailedStatus
 
 from ..callbacks.metadata import METADATA_KEYS
 from .archive import Archive
+from .cluster import replay_on
 from .registry import SettingError, unknown
 from .replay import replay_all
 from .report import Report, RunLog
@@ -31,6 +32,7 @@ def run_replay(
     settings: Mapping[str, Any],
     source: str = "catalogue",
     speed: float = math.inf,
+    on: str | None = None,
     save: Path | None = None,
     directory: str | os.PathLike[str] | None = None,
 ) -> Report:
@@ -46,9 +48,14 @@ def run_replay(
         runs = [one.strip() for one in uid.split(",") if one.strip()]
         if save is not None and len(runs) != 1:
             raise ValueError("--save writes the results of one run; replay the runs one by one")
-        done = replay_all(
-            runs, name, session=archive, source=source, speed=speed, check=False, settings=own
-        )
+        if on is not None:
+            if math.isfinite(speed):
+                raise ValueError("--speed is for this process; leave it out with --on")
+            done = replay_on(runs, name, on=on, archive=archive, source=source, settings=own)
+        else:
+            done = replay_all(
+                runs, name, session=archive, source=source, speed=speed, check=False, settings=own
+            )
         report.add_analyses([one.callback for one in done])
         if save is not None:
             save_results(save, [one.callback for one in done])

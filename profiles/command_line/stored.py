@@ -27,6 +27,9 @@ def replay(
     speed: Annotated[
         float, typer.Option("--speed", help="1: as fast as it was, 10: ten times, inf: at once.")
     ] = math.inf,
+    on: Annotated[
+        str | None, typer.Option("--on", help="'local', or tcp://HOST:8786 of a dask scheduler.")
+    ] = None,
     save: Save = None,
     directory: Directory = None,
     as_json: Json = False,
@@ -41,6 +44,7 @@ def replay(
         settings=parse_settings(settings or []),
         source=source,
         speed=speed,
+        on=on,
         save=save,
         directory=directory,
     )
