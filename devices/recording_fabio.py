@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -15,6 +15,7 @@ from .recording_packed import Opener
 from .recording_store import RecordingError
 
 logging.getLogger("fabio").addHandler(logging.NullHandler())  # what it finds is told by us
+_ASKED_IN_VAIN = 100
 FABIO_SUFFIXES = frozenset({".cbf", ".edf"})
 _NUMBER = r"\s*[=:]?\s*([\d.eE+-]+)\s*"
 _FACTS: dict[str, tuple[str, float]] = {
@@ -71,14 +72,17 @@ class FabioSource:
             self._whole_cbf(content)
         image = readers.get(suffix, fabio.tifimage.TifImage)()
         try:
-            found: Any = image.read(BytesIO(content))
+            stream = BytesIO(content)
+            stream.read = _ending(stream.read)
+            found: Any = image.read(stream)
             _ = found.data  # fabio reads late
             frames = [found, *(found.get_frame(k) for k in range(1, found.nframes))]
             for frame in frames:
                 _ = frame.data
         except Exception as error:  # a damaged image raises anything
             raise RecordingError(
-                f"{self._name} is no readable {suffix[1:].upper()} image, or is cut short: {error}."
+                f"{self._name} is no readable {suffix[1:].upper()} image, or is cut short: "
+                f"{' '.join(str(error).split())}."
             ) from error
         if found.data is None:
             raise RecordingError(f"{self._name} holds no image, or is cut short.")
@@ -141,3 +145,18 @@ def _taken(header: Mapping[str, Any]) -> tuple[float, bool] | None:
     """Return when a frame was taken: a CBF has that in one text, an EDF in a key of its own."""
     contents = header.get("_array_data.header_contents")
     return taken(header if contents is None else str(contents))
+
+
+def _ending(read: Callable[..., bytes]) -> Callable[..., bytes]:
+    """Return a `read` that raises where fabio would ask for what is not there forever."""
+    asked = 0
+
+    def until_the_end(size: int = -1) -> bytes:
+        nonlocal asked
+        data = read(size)
+        asked += not data and size > 0
+        if asked > _ASKED_IN_VAIN:
+            raise EOFError("it ends before its data")
+        return data
+
+    return until_the_end

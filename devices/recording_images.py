@@ -69,9 +69,26 @@ class TiffSource:
                 f"page {page} of {self._name} cannot be read, the file may be cut short: {error}."
             ) from error
 
+    def _count(self, image: Any) -> int:
+        try:
+            return int(getattr(image, "n_frames", 1))
+        except Exception as error:  # a damaged picture raises anything
+            raise RecordingError(
+                f"{self._name} is no readable TIFF file, or is cut short: {error}."
+            ) from error
+
+    def _tagged(self, image: Any, page: int) -> tuple[float, bool] | None:
+        try:
+            image.seek(page)
+            return _taken(image.tag_v2)
+        except Exception as error:
+            raise RecordingError(
+                f"page {page} of {self._name} cannot be read, the file may be cut short: {error}."
+            ) from error
+
     def _look(self) -> tuple[np.ndarray, int]:
         with self._opener() as file, self._open(file) as image:
-            pages = int(getattr(image, "n_frames", 1))
+            pages = self._count(image)
             if pages > _MOST_PAGES:
                 raise RecordingError(f"{self._name} claims {pages} pages; convert it to HDF5.")
             self.description = str(image.tag_v2.get(_DESCRIPTION, ""))
@@ -79,8 +96,7 @@ class TiffSource:
             for page in range(pages):
                 if page and not self._taken[-1]:
                     break  # the first pages say nothing, nor will the others
-                image.seek(page)
-                self._taken.append(_taken(image.tag_v2))
+                self._taken.append(self._tagged(image, page))
             return first, pages
 
     def __getitem__(self, rows: slice) -> np.ndarray:

@@ -133,12 +133,13 @@ def open_stream(opener: Opener, name: str, size: int) -> Store:
     if suffix in TIFF_SUFFIXES:
         try:
             return image_store(TiffSource(opener, name), name, [])
-        except RecordingError:
+        except RecordingError as error:
+            if type(error.__cause__).__name__ != "UnidentifiedImageError":
+                raise
             try:  # doubles and 64-bit counts, which Pillow does not know
                 return image_store(FabioSource(opener, name), name, [])
             except RecordingError:
-                pass
-            raise
+                raise error from None
     if suffix in FABIO_SUFFIXES:
         return image_store(FabioSource(opener, name), name, [])
     if suffix == ".mib":

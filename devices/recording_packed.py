@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import zlib
 from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, BinaryIO
@@ -43,7 +44,7 @@ def unpacked(opener: Opener, name: str) -> Opener:
         try:
             with opener() as file, kind(file) as inner:
                 data = inner.read(LARGEST_UNPACKED_BYTES + 1)
-        except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
+        except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise RecordingError(
                 f"{PurePath(name).name} cannot be unpacked, it may be cut short: {error}."
             ) from error

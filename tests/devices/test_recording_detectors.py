@@ -10,7 +10,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -279,3 +279,37 @@ def test_any_header(text):
     taken(text)
     taken({"Date": text, "time_of_day": text})
     exposure_s(f"Exposure_time {text}")
+
+
+def test_a_cbf_without_its_sections_beginning_ends(tmp_path):
+    """Fabio would read on at the end of the file forever."""
+    path = cbf(tmp_path / "a.cbf", FRAMES[0])
+    path.write_bytes(path.read_bytes().replace(b"--CIF-BINARY-FORMAT-SECTION--", b"--CIF--", 1))
+    assert "it ends before its data" in said(path)
+
+
+WHOLE = st.sampled_from(["cbf", "edf", "tif", "edf.gz", "tif.bz2"])
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 2000), st.integers(0, 12), st.binary(max_size=8)), max_size=5
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(kind=WHOLE, changes=CHANGES)
+def test_any_damage_is_one_sentence(tmp_path, kind, changes):
+    plain = tmp_path / f"a.{kind.partition('.')[0]}"
+    if plain.suffix == ".cbf":
+        cbf(plain, FRAMES[0])
+    elif plain.suffix == ".edf":
+        edf(plain, FRAMES, Date="2012-05-10T14:20:00", ExposureTime="1")
+    else:
+        Image.fromarray(FRAMES[0]).save(plain)
+    pack = {"gz": gzip.compress, "bz2": bz2.compress}.get(kind.partition(".")[2], bytes)
+    data = bytearray(pack(plain.read_bytes()))
+    for at, length, new in changes:
+        data[at : at + length] = new
+    path = tmp_path / f"b.{kind}"
+    path.write_bytes(bytes(data))
+    assert "\n" not in try_all(path)
