@@ -1,4 +1,4 @@
-"""The installation and the archive: ``plugins``, ``doctor``, ``ingest``."""
+"""The installation and the archive: ``doctor``, ``ingest``, ``verify``, ..."""
 
 from __future__ import annotations
 
@@ -82,4 +82,45 @@ def verify(uid: Uid, directory: Directory = None, as_json: Json = False) -> None
     if as_json:
         typer.echo(json.dumps({"checks": [check.to_dict() for check in checks]}))
     if not all(check.ok for check in checks):
+        raise Failure
+
+
+@app.command()
+def export(
+    uid: Uid,
+    to: Annotated[Path, typer.Option("--to", help="A new .h5 or .nxs file.")],
+    directory: Directory = None,
+) -> None:
+    """Write a run, its frames and its analyses to one NeXus file."""
+    from ..upkeep.export import export as write_out
+
+    typer.echo(f"wrote {write_out(uid, to, directory)}")
+
+
+@app.command()
+def gc(
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove temporary files and orphaned results.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --delete: raw data too.")] = False,
+    journals: Annotated[
+        bool, typer.Option("--journals", help="Count journals of runs that are stored whole.")
+    ] = False,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """List what no run refers to; remove it only if told to."""
+    from ..upkeep.clearing import clear
+
+    if yes and not delete:
+        raise ValueError("--yes says that raw data may go too; it needs --delete")
+    found = clear(directory, delete=delete, yes=yes, journals=journals)
+    for one in found:
+        typer.echo(one.line())
+    rest = sum(one.bytes for one in found if not one.removed)
+    gone = sum(one.bytes for one in found if one.removed)
+    typer.echo(f"{len(found)} found, {gone / 1e6:.3f} MB removed, {rest / 1e6:.3f} MB left")
+    if as_json:
+        typer.echo(json.dumps({"found": [one.to_dict() for one in found]}))
+    if any(one.why_not for one in found):
         raise Failure
