@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from ...models.steps import Limits
 from ..potentiostat_records import COMPLIANCE_FLAG, OVERLOAD_FLAG
-from .cell import Cell, CellMode
+from .cell import CellMode
+from .cell_choice import DrivenCell
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ class Amplifier:
 
     Parameters
     ----------
-    cell : Cell
+    cell : DrivenCell
+        Such as `devices.sim.cell.Cell`.
     hardware : Hardware
     seed : int
         Of the noise.
     """
 
-    def __init__(self, cell: Cell, hardware: Hardware, seed: int = 0) -> None:
+    def __init__(self, cell: DrivenCell, hardware: Hardware, seed: int = 0) -> None:
         self.cell, self.hardware = cell, hardware
         self._random = random.Random(seed)
 

@@ -21,7 +21,7 @@ from typing import Any
 from ...models.steps import Limits, Step
 from ..potentiostat_records import BLOCK_ROWS, COMMANDS, FIELDS, IDLE
 from .amplifier import Hardware
-from .cell import Cell, CellParameters
+from .cell_choice import make_cell
 from .cell_records import records
 from .instrument import Instrument
 
@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--linger-s", type=float, default=5.0)
     parser.add_argument("--log", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cell", default="{}", help="CellParameters, as JSON")
+    parser.add_argument("--cell", default="{}", help="as in a profile's table, as JSON")
     parser.add_argument("--alone", action="store_true", help="without a driver at standard input")
     given = parser.parse_args()
     # Ctrl-C is for the driver, which decides what becomes of the cell
@@ -245,7 +245,7 @@ def main() -> None:
     os.environ["EPICS_CA_SERVER_PORT"] = os.environ["EPICS_CAS_SERVER_PORT"] = str(given.port)
     os.environ["EPICS_CAS_AUTO_BEACON_ADDR_LIST"] = "NO"
     os.environ["EPICS_CAS_BEACON_ADDR_LIST"] = "127.0.0.1"
-    cell = Cell(CellParameters(**json.loads(given.cell)))
+    cell = make_cell(json.loads(given.cell))
     ioc = CellIoc(
         Instrument(cell, Hardware(), seed=given.seed),
         speed=given.speed,

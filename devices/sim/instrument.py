@@ -20,7 +20,8 @@ from ..potentiostat_records import (
     TRIPPED,
 )
 from .amplifier import Amplifier, Hardware
-from .cell import Cell, CellMode
+from .cell import CellMode
+from .cell_choice import DrivenCell
 
 _NAN = float("nan")
 _LONGEST_SOLVE_S = 5.0
@@ -33,7 +34,8 @@ class Instrument:
 
     Parameters
     ----------
-    cell : Cell
+    cell : DrivenCell
+        Such as `devices.sim.cell.Cell`.
     hardware : Hardware
     seed : int
         Of the noise.
@@ -54,7 +56,7 @@ class Instrument:
 
     def __init__(
         self,
-        cell: Cell,
+        cell: DrivenCell,
         hardware: Hardware | None = None,
         *,
         seed: int = 0,

@@ -24,13 +24,14 @@ from ...models.platinum_lithium import PHASES
 from ..potentiostat import Potentiostat
 from ..potentiostat_link import PotentiostatError
 from .cell import CellParameters
+from .cell_choice import cell_parameters
 
 _LONGEST_START_S = 60.0
 _ADDRESSES, _AUTOMATIC = "EPICS_CA_ADDR_LIST", "EPICS_CA_AUTO_ADDR_LIST"
 
 
 class SimPotentiostat(Potentiostat):
-    """A potentiostat that drives a simulated Pt | Li cell over EPICS, on this machine only.
+    """A potentiostat that drives a simulated cell over EPICS, on this machine only.
 
     Parameters
     ----------
@@ -38,7 +39,8 @@ class SimPotentiostat(Potentiostat):
     speed : float
         Seconds of the cell for each second on the wall.
     cell : mapping
-        As of `devices.sim.cell.CellParameters`, such as ``{"thickness_nm": 50.0}``.
+        As of `devices.sim.cell.CellParameters`, such as ``{"thickness_nm": 50.0}``; with
+        ``"model": "pybamm"`` as of `devices.sim.pybamm_cell.PybammParameters`.
     collector_ug_cm2 : float, ug/cm2
         Copper behind the platinum, which fluorescence sees.
     seed : int
@@ -79,11 +81,10 @@ class SimPotentiostat(Potentiostat):
                 f"the simulated potentiostat needs ophyd's control layer 'caproto', not "
                 f"{ophyd.get_cl().name!r}; set OPHYD_CONTROL_LAYER=caproto in the environment."
             )
-        film = CellParameters(**(cell or {}))
-        self._masses = {
-            "Pt": film.thickness_nm * 1e-7 * PLATINUM_G_CM3 * 1e6,
-            "Cu": float(collector_ug_cm2),
-        }
+        film = cell_parameters(cell or {})
+        self._masses = {"Cu": float(collector_ug_cm2)}
+        if isinstance(film, CellParameters):
+            self._masses["Pt"] = film.thickness_nm * 1e-7 * PLATINUM_G_CM3 * 1e6
         tag = uuid.uuid4().hex[:8]
         prefix = prefix or f"flyback:{tag}:"
         folder = Path(tempfile.gettempdir())
@@ -132,12 +133,12 @@ class SimPotentiostat(Potentiostat):
         -------
         list of (phase name, volume fraction, cell scale)
             Pt, LiPt and Li2Pt. The fractions add up to one; the scale multiplies the lengths of
-            the phase's unit cell.
+            the phase's unit cell. None in a cell of PyBaMM, which knows no structures.
         """
         fractions = self._truth()[2:]
         return [
             (name, float(fractions[2 * i]), float(fractions[2 * i + 1]))
-            for i, name in enumerate(PHASES)
+            for i, name in enumerate(PHASES[: len(fractions) // 2])
         ]
 
     def element_masses(self) -> dict[str, float]:
@@ -151,7 +152,10 @@ class SimPotentiostat(Potentiostat):
 
     @property
     def composition(self) -> float:
-        """Lithium per platinum now: what the cell holds, not what the charge suggests."""
+        """Lithium per platinum now: what the cell holds, not what the charge suggests.
+
+        In a cell of PyBaMM, per site of the positive electrode.
+        """
         return float(self._truth()[1])
 
     def _truth(self) -> np.ndarray:
