@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..models.base import Batch, Converging, Event, Eventful, Model, Quantity
+from ..models.base import Batch, Converging, Event, Eventful, Model, Quantity, Warmable
 from .cell_samples import CellSamples, SampleSource
 from .frames import FrameSource, RingReader
 from .offload import OVERFLOW
@@ -176,7 +176,10 @@ class LiveCallback:
         """
         if isinstance(self.source, SampleSource):
             return
-        model = self._build(batch).partial_fit(batch)
+        model = self._build(batch)
+        if isinstance(model, Warmable):
+            model.warm()
+        model.partial_fit(batch)
         if isinstance(model, Converging):
             model.converge()
         _ = model.result_

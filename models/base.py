@@ -158,6 +158,15 @@ class Mergeable(Protocol):
 
 
 @runtime_checkable
+class Warmable(Protocol):
+    """A model with kernels that a few plain frames do not reach."""
+
+    def warm(self) -> None:
+        """Compile them."""
+        ...
+
+
+@runtime_checkable
 class Converging(Protocol):
     """A model whose `partial_fit` is a preview and whose `converge` is the answer."""
 

@@ -129,6 +129,8 @@ class Session:
         self.RE.subscribe(self.archive.recorder)
         self.RE.subscribe(self.archive.writer)
         self.RE.subscribe(self.archive.checksums)
+        if self.archive.bus is not None:
+            self.RE.subscribe(self.archive.bus)
         rings = [d.ring for d in self.devices.values() if hasattr(d, "ring")]
         self.pictures = Pictures(self.archive.layout.pictures)
         self.offloads: dict[str, Offload] = {}

@@ -4,48 +4,74 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..callbacks.assets import AXES
 from ..models.base import Batch
+from ..models.corrections import Corrections
 from ..models.trajectories import Raster
 from .compose import CAMERA, check_analysis
 
 logger = logging.getLogger("flyback.profiles")
 
-FRAMES, STEP_NM = 16, 0.03
+Factory = Callable[..., Any]
+CORRECTIONS = ("dark", "gain", "bad_pixels")
+
+FRAMES, STEP_NM, COUNTS = 16, 0.03, 20.0
 
 
-def rehearsal(metadata: Mapping[str, Any], shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return a start document and a batch like those that a camera will give.
+@dataclass(frozen=True)
+class Camera:
+    """What is known of a camera before it takes frames.
 
     Parameters
     ----------
+    name : str
     metadata : mapping
         What the start documents will hold, such as a column's settings.
-    shape, dtype
-        Of the camera's frames.
+    shape : tuple of int
+        Of a frame.
+    dtype : dtype
+    beside : mapping of str to array
+        What its files will hold beside the frames: corrections, axes.
     """
+
+    name: str
+    metadata: Mapping[str, Any]
+    shape: tuple[int, ...]
+    dtype: Any
+    beside: Mapping[str, np.ndarray]
+
+
+def rehearsal(camera: Camera) -> tuple[dict[str, Any], Batch]:
+    """Return a start document and a batch like those that a camera will give: only noise."""
     side = int(np.sqrt(FRAMES))
     path = Raster(fov=side * STEP_NM, step=STEP_NM)
     start = {
         "uid": "rehearsal",
         "time": 0.0,
         "num_points": path.n_points,
-        **metadata,
+        **camera.metadata,
         "trajectory": path.to_dict(),
     }
-    frames = np.ones((path.n_points, *shape), dtype)
-    batch = Batch(frames, np.arange(path.n_points), {"positions_m": path.positions * 1e-9})
+    n, beside = path.n_points, camera.beside
+    frames = np.random.default_rng(0).poisson(COUNTS, (n, *camera.shape)).astype(camera.dtype)
+    batch = Batch(
+        frames,
+        np.arange(n),
+        {"positions_m": path.positions * 1e-9},
+        Corrections(**{name: beside[name] for name in CORRECTIONS if name in beside}),
+        {name: beside[name] for name in AXES if name in beside},
+    )
     return start, batch
 
 
-def cameras(
-    devices: Iterable[Any],
-) -> Iterator[tuple[str, dict[str, Any], tuple[int, ...], Any]]:
-    """Yield name, metadata of the runs, shape and dtype of the frames of each camera."""
+def cameras(devices: Iterable[Any]) -> Iterator[Camera]:
+    """Yield the cameras among devices."""
     devices = list(devices)
     metadata: dict[str, Any] = {}
     for device in devices:
@@ -53,25 +79,30 @@ def cameras(
             metadata |= device.metadata()
     for device in devices:
         if hasattr(device, "ring") and hasattr(device, "driver"):
-            yield device.name, metadata, tuple(device.driver.shape), device.driver.dtype
+            shape, dtype = tuple(device.driver.shape), np.dtype(device.driver.dtype)
+            yield Camera(device.name, metadata, shape, dtype, dict(device.corrections))
 
 
 def warm(analyses: Mapping[str, Mapping[str, Any]], devices: Iterable[Any]) -> None:
-    """Show a few frames to each analysis for each camera, and forget them.
+    """Show a few frames to each analysis for each camera, and forget them."""
+    for camera in cameras(devices):
+        for name, table in analyses.items():
+            if table.get(CAMERA, camera.name) == camera.name:
+                rehearse(name, check_analysis(name, table), camera)
+
+
+def rehearse(name: str, factory: Factory, camera: Camera) -> None:
+    """Show a few frames to an analysis.
 
     What goes wrong here is no error: it will be one when real frames come.
     """
-    for camera, metadata, shape, dtype in cameras(devices):
-        start, batch = rehearsal(metadata, shape, dtype)
-        for name, table in analyses.items():
-            if table.get(CAMERA, camera) != camera:
-                continue
-            try:
-                callback = check_analysis(name, table)(start, unpublished)
-                if callback is not None:
-                    callback.rehearse(batch)
-            except Exception:
-                logger.debug("the analysis %r could not be warmed", name, exc_info=True)
+    start, batch = rehearsal(camera)
+    try:
+        callback = factory(start, unpublished)
+        if callback is not None:
+            callback.rehearse(batch)
+    except Exception:
+        logger.debug("the analysis %r could not be warmed", name, exc_info=True)
 
 
 def warm_in_background(

@@ -26,7 +26,7 @@ from ..callbacks.shared_ring import SharedRings
 from ..models.base import Event
 from . import worker_link as link
 from .compose import check_analysis
-from .warming import rehearsal, unpublished
+from .warming import rehearse
 
 PROGRESS_PERIOD_S = 0.1
 
@@ -61,7 +61,7 @@ class Worker:
                 case link.DROP:
                     self._waiting.put(lambda rest=rest: self._drop(*rest))
                 case link.REHEARSE:
-                    self._waiting.put(lambda rest=rest: self._rehearse(*rest))
+                    self._waiting.put(lambda rest=rest: rehearse(self._name, self._build, *rest))
                 case link.RESULT | link.POSITIONS:
                     ask = self._result if kind == link.RESULT else self._positions
                     threading.Thread(
@@ -121,13 +121,6 @@ class Worker:
 
     def _event(self, callback: LiveCallback, event: Event) -> None:
         self._pipe.send(link.EVENT, callback.start["uid"], event)
-
-    def _rehearse(self, metadata: Mapping[str, Any], shape: tuple[int, ...], dtype: Any) -> None:
-        with suppress(Exception):  # what goes wrong here will when real frames come
-            start, batch = rehearsal(metadata, shape, dtype)
-            callback = self._build(start, unpublished)
-            if callback is not None:
-                callback.rehearse(batch)
 
     def _result(self, run: str) -> Any:
         callback = self._open.get(run)

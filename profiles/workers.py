@@ -25,6 +25,7 @@ from . import worker_link as link
 from .archive import Archive
 from .compose import check_analysis
 from .store.survey import Survey
+from .warming import Camera
 from .worker_link import Link, WorkerDiedError
 
 logger = logging.getLogger("flyback.profiles")
@@ -135,10 +136,10 @@ class WorkerProcess:
                 self._revive(callback)
         return callback
 
-    def rehearse(self, metadata: Mapping[str, Any], shape: tuple[int, ...], dtype: Any) -> None:
+    def rehearse(self, camera: Camera) -> None:
         """Let the process compile what it needs for such frames, in its own time."""
         if not self._link.dead:
-            self._link.tell(link.REHEARSE, dict(metadata), shape, np.dtype(dtype))
+            self._link.tell(link.REHEARSE, camera)
 
     def feed(self, callback: RemoteCallback, name: str, doc: Mapping[str, Any]) -> None:
         """Hand a document over, to a new process where the old one has died."""

@@ -92,7 +92,8 @@ class Lattice:
 
     def free_of(self, cell: np.ndarray) -> np.ndarray:
         """Return the free parameters of a cell, (free,); of tied ones the mean."""
-        return (self.tie.T @ np.asarray(cell, float)) / self.tie.sum(axis=0)
+        known = np.asarray(cell, float)
+        return np.array([known[tied].mean() for tied in self.tie.T > 0])
 
     def cell_of(self, free: np.ndarray, like: np.ndarray) -> np.ndarray:
         """Return the cell (6,) with these free parameters; the others are `like`'s."""
