@@ -76,7 +76,7 @@ def integration(
     polarisation : float, optional
         From -1 to 1, near 1 for a synchrotron; not corrected where it is left out.
     saturation_counts : float, counts, optional
-        Pixels with so many are left out.
+        Pixels with so many are left out; by default those that the run states.
     monitor : str
         A data key of the run, or a device whose first number is meant, by whose reading at each
         frame intensities are divided; by default the monitor that a recorded file brings.
@@ -170,7 +170,9 @@ def integrator_maker(
             bins=bins,
             split=split,  # type: ignore[arg-type]  it is checked there
             limits=None if range is None else (float(range[0]), float(range[1])),
-            saturation=saturation_counts,
+            saturation=said.get("saturation_counts")
+            if saturation_counts is None
+            else saturation_counts,
             **images,
         )
 

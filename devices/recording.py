@@ -36,6 +36,7 @@ _SETTINGS = (
     "scan_rotation_deg",
     "dose_e_per_pattern",
     "beam_current_pa",
+    "saturation_counts",
 )
 
 

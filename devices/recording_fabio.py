@@ -21,6 +21,7 @@ _NUMBER = r"\s*[=:]?\s*([\d.eE+-]+)\s*"
 _FACTS: dict[str, tuple[str, float]] = {
     "wavelength_m": (r"Wavelength" + _NUMBER + "A", 1e-10),
     "detector_distance_m": (r"Detector_distance" + _NUMBER + "m", 1.0),
+    "saturation_counts": (r"Count_cutoff" + _NUMBER + "counts", 1.0),
 }
 _CBF_DATA = b"\x0c\x1a\x04\xd5"
 _CBF_SIZE = re.compile(rb"X-Binary-Size:\s*(\d{1,12})")

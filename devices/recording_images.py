@@ -18,6 +18,7 @@ from .recording_store import ArrayStore, RecordingError
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 _DESCRIPTION, _DATE = 270, 306  # tags of TIFF
 _MOST_PAGES = 1_000_000
+_CUTOFF = re.compile(r"Count_cutoff\s+(\d{1,12})\s*counts")
 _PIXEL = re.compile(r"Pixel_size\s+([\d.eE+-]+)\s*m\s*x\s*([\d.eE+-]+)\s*m")
 
 
@@ -127,6 +128,9 @@ class TiffSource:
         every_s = period_s(self.description) or exposure_s(self.description)
         if pixel:
             out["detector_pixel_m"] = np.asarray([float(pixel[2]), float(pixel[1])])
+        cutoff = _CUTOFF.search(self.description)
+        if cutoff:
+            out["saturation_counts"] = np.asarray(float(cutoff[1]))
         if every_s:
             out["dwell_ms"] = np.asarray(every_s * 1e3)
         return out | (taken_arrays(self._taken) if len(self._taken) == self.shape[0] else {})

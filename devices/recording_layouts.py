@@ -246,6 +246,10 @@ def _detector_numbers(store: H5Store) -> None:
             scale = length_in_m(store.units(x)) or 1.0
             sizes = [float(v) * scale for v in pixel if v]
             store.add("detector_pixel_m", sizes[0] if sizes[0] == sizes[1] else sizes, x)
+    for name in _ending(store, "instrument/detector/saturation_value"):
+        value = _value(store, name)
+        if value is not None and value > 0:
+            store.add("saturation_counts", value, name)
     for name in _ending(store, "instrument/detector/frame_time"):
         value = _value(store, name)
         if value is not None and value > 0:

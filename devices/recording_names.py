@@ -101,6 +101,7 @@ NUMBERS: dict[str, tuple[tuple[str, float], ...]] = {
     "dose_e_per_pattern": (("dose_e_per_pattern", 1.0), ("dose_per_pattern", 1.0)),
     "beam_current_pa": (("beam_current_pa", 1.0), ("beam_current_A", 1e12)),
     "dwell_ms": (("dwell_ms", 1.0), ("dwell_s", 1e3), ("exposure_s", 1e3), ("dwell_us", 1e-3)),
+    "saturation_counts": (("saturation_counts", 1.0), ("saturation_value", 1.0)),
     "center_px": (("center_px", 1.0), ("bf_center_px", 1.0)),
 }
 """Numbers with the factor to our unit; where several are there, the first is taken."""

@@ -44,6 +44,8 @@ def test_saturated_pixels_are_left_out_and_told():
     found = result(images=images, saturation_counts=50000)
     assert found["pixels_lost"].value.tolist() == [0, 3, 0]
     assert "saturated" in found["flags"].value[0]
+    stated = result(STATED | {"saturation_counts": 50000.0}, images=images)
+    assert stated["pixels_lost"].value.tolist() == [0, 3, 0]
 
 
 @pytest.mark.parametrize(

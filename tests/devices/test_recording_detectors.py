@@ -91,6 +91,7 @@ def test_a_pilatus_cbf_says_when_and_how(tmp_path):
         assert known["detector_distance_m"] == 0.2
         assert known["energy_kev"] == pytest.approx(18.0, rel=1e-4)
         assert recording.dwell_ms == 2000
+        assert known["saturation_counts"] == 1048500
         seconds, note = middles(recording)
         assert seconds.tolist() == [1.0, 3.0, 5.0]
         assert "taken to show UTC" in note
