@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from .profiles.command_line import learning, measuring, stored, upkeep
+from .profiles.command_line import faults, learning, measuring, stored, upkeep
 from .profiles.command_line.reporting import Failure
 
 app = typer.Typer(
@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (measuring, stored, learning, upkeep):
+for room in (measuring, stored, learning, upkeep, faults):
     app.add_typer(room.app)
 
 

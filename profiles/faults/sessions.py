@@ -1,0 +1,155 @@
+"""Sessions in processes of their own, and what they say until they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+LONGEST_S = 180.0
+
+
+class FaultError(RuntimeError):
+    """A session did not begin, or did not come to its end; this is no fault of the data's."""
+
+
+class Said:
+    """What one session said.
+
+    Attributes
+    ----------
+    frames : dict of uid to int
+        Frames that were announced, by run.
+    documents : int
+        Of the newest run.
+    ended : list of str
+        How each run ended, empty where nothing was raised.
+    facts : dict
+        The rest: ``blanked``, ``closed``, ``failed``.
+    """
+
+    def __init__(self) -> None:
+        self.frames: dict[str, int] = {}
+        self.documents = 0
+        self.ended: list[str] = []
+        self.facts: dict[str, Any] = {}
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Note one line."""
+        if "run" in line:
+            self.frames.setdefault(line["run"], 0)
+            self.frames[line["run"]] = max(self.frames[line["run"]], line.get("frames", 0))
+            self.documents = line["document"]
+        elif "ended" in line:
+            self.ended.append(line["ended"])
+        else:
+            self.facts.update(line)
+
+
+class Sessions:
+    """Start one session after the other, each in a process of its own.
+
+    Parameters
+    ----------
+    environment : mapping, optional
+        Beside this process's own.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.said = Said()
+        self._pid = 0
+
+    def start(self, order: Mapping[str, Any]) -> None:
+        """Start a session; the one before must have ended."""
+        if self._process is None or self._process.poll() is not None or not hasattr(os, "fork"):
+            self._launch()
+        self.said, self._pid = Said(), 0
+        print(json.dumps(order), file=self._orders, flush=True)
+
+    def run(self, order: Mapping[str, Any]) -> Said:
+        """Start a session and wait until it has ended."""
+        self.start(order)
+        return self.rest()
+
+    def until_document(self, number: int, run: int = 1) -> bool:
+        """Wait until a run has made so many documents; False if the session ended before."""
+        while not (len(self.said.frames) >= run and self.said.documents >= number):
+            if self._is_over(self._next()):
+                return False
+        return True
+
+    def rest(self) -> Said:
+        """Wait until the session has ended."""
+        while not self._is_over(self._next()):
+            pass
+        return self.said
+
+    def kill(self) -> None:
+        """End the session without asking it."""
+        if self._pid and hasattr(os, "fork"):
+            os.kill(self._pid, signal.SIGKILL)
+        elif self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """End whatever is left."""
+        if self._process is None:
+            return
+        if self._pid and "exit" not in self.said.facts and hasattr(os, "fork"):
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.communicate()
+        self._process = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _launch(self) -> None:
+        self.close()
+        self._lines = queue.SimpleQueue()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "flyback.profiles.faults.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=self._environment,
+            cwd=Path.home(),
+        )
+        self._orders = self._process.stdin
+        threading.Thread(target=_listen, args=(self._process, self._lines), daemon=True).start()
+
+    def _next(self) -> dict[str, Any]:
+        try:
+            line = self._lines.get(timeout=LONGEST_S)
+        except queue.Empty:
+            self.close()
+            raise FaultError(f"a session said nothing for {LONGEST_S:g} s") from None
+        self._pid = line.get("pid", self._pid)
+        self.said.take(line)
+        return line
+
+    def _is_over(self, line: Mapping[str, Any]) -> bool:
+        return "exit" in line
+
+
+def _listen(process: subprocess.Popen[str], lines: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in process.stdout or ():
+        if line.startswith("{"):
+            lines.put(json.loads(line))
+    lines.put({"exit": process.wait()})
