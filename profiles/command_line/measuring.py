@@ -31,7 +31,7 @@ def play(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATTERN...",
+            metavar="PATTERN",
             help="HDF5, CXI, .npz, patterns, images; several or a glob (data/*.tif) are one "
             "series, as is a folder or zip.",
         ),
