@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..callbacks.bus import BUS_VARIABLE, BusPublisher
 from ..callbacks.checksums import Checksums
 from ..callbacks.publish import Publisher
 from ..callbacks.record import Recorder, read_journal
@@ -132,12 +133,16 @@ class Archive:
             self.layout.catalog, readable=self.readable, uri=store_uri
         )
         self.writer = StoreWriter(self.catalog, journal=self.layout.journal)
+        bus = os.environ.get(BUS_VARIABLE)
+        self.bus = BusPublisher(bus, self.layout.journal) if bus else None
 
     def emit(self, name: str, doc: Mapping[str, Any]) -> None:
         """Write one document: journal first, then the store's queue."""
         self.recorder(name, doc)
         self.writer(name, doc)
         self.checksums(name, doc)
+        if self.bus is not None:
+            self.bus(name, doc)
 
     def publisher(self, **kwargs: Any) -> Publisher:
         """Open a derived run (see `callbacks.publish.Publisher`)."""
@@ -182,6 +187,8 @@ class Archive:
         self.writer.close()
         self.recorder.close()
         self.checksums.close()
+        if self.bus is not None:
+            self.bus.close()
         self.catalog.close()
 
     def __enter__(self) -> Archive:

@@ -52,6 +52,34 @@ def replay(
 
 
 @app.command()
+def listen(
+    uri: Annotated[str, typer.Argument(metavar="REDIS", help="redis://127.0.0.1:6379")],
+    analysis: Annotated[list[str], typer.Option("--analysis", help="NAME, also several times.")],
+    settings: Setting = None,
+    runs: Annotated[int | None, typer.Option("--runs", help="End after so many.", min=1)] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Begin with the oldest run that the bus still holds.")
+    ] = False,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Analyse the runs that another machine publishes on a bus (see docs/bus.md)."""
+    from ..listening import run_listen
+    from ..settings import parse_settings
+
+    report = run_listen(
+        uri,
+        analysis,
+        settings=parse_settings(settings or []),
+        runs=runs,
+        everything=everything,
+        directory=directory,
+        say=typer.echo,
+    )
+    report_all(report, as_json, run_lines(report))
+
+
+@app.command()
 def ls(
     directory: Directory = None,
     number: Annotated[int, typer.Option("--number", "-n", help="How many runs.", min=1)] = 20,
