@@ -85,7 +85,10 @@ class JournalReader(Iterator[tuple[str, dict[str, Any]]]):
             return self._torn_or_corrupt(rest, whole=length == rest - _HEAD.size)
         try:
             name, doc = unpack(body)
-        except (TypeError, ValueError) as error:
+            if not (isinstance(name, str) and isinstance(doc, dict)):
+                raise TypeError("a record is no name and document")
+        # SyntaxError: of a dtype that is none
+        except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
             raise self._corrupt(str(error)) from error
         self.end += _HEAD.size + length
         return name, doc

@@ -305,10 +305,10 @@ def _started(head: str, notes: list[str]) -> float | None:
     if found is None:
         return None
     month, day, year = (int(found[k]) for k in (1, 2, 3))
-    hour, minute, second = (float(part) for part in found[4].split(":"))
     try:
+        hour, minute, second = (float(part) for part in found[4].split(":"))
         start = datetime(year, month, day, int(hour), int(minute), tzinfo=UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         notes.append("the date of the start could not be read")
         return None
     notes.append("the start is read as month/day/year")

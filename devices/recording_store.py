@@ -11,6 +11,8 @@ import h5py
 import hdf5plugin  # noqa: F401  registers the filters that detectors write with
 import numpy as np
 
+from .recording_chunks import guarded
+
 LARGEST_BYTES = 8_000_000_000
 _MOST_NAMES = 100_000
 
@@ -308,7 +310,7 @@ class H5Store:
         dataset = self._datasets[name]
         refuse_large(self.path, name, dataset.shape or (), dataset.dtype)
         try:
-            return np.asarray(dataset[()])
+            return np.asarray(guarded(dataset)[()])
         except Exception as error:  # damaged chunks and missing filters raise anything
             raise RecordingError(
                 f"{name!r} in {self.path.name} cannot be read, the file may be cut short: {error}."
@@ -332,7 +334,7 @@ class H5Store:
                 f"{name!r} in {self.path.name} claims {size / 1e9:.1f} GB of which "
                 f"{written / 1e6:.1f} MB were written; the acquisition was not finished."
             )
-        return dataset
+        return guarded(dataset)
 
     def close(self) -> None:
         """Let go of the file."""
