@@ -95,7 +95,7 @@ def test_every_bin_is_the_sum_in_float64(data_folder, tmp_path, name, unit):
     np.testing.assert_allclose(sigma[there], np.sqrt(counts[there]) / norm[there], rtol=1e-12)
 
 
-@pytest.mark.parametrize("method", ["csr", "csc"])
+@pytest.mark.parametrize("method", ["csr", pytest.param("csc", marks=pytest.mark.heavy)])
 @pytest.mark.parametrize(("split", "tolerance"), [("no", 1e-6), ("bbox", 1e-6)])
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_bin_is_as_pyfai_has_it(data_folder, tmp_path, name, split, tolerance, method):
@@ -143,7 +143,7 @@ def test_pyfais_histogram_differs_only_where_a_pixel_lies_on_an_edge(data_folder
     assert set(off.tolist()) <= touched
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, *(pytest.param(k, marks=pytest.mark.heavy) for k in (2, 3))])
 def test_dioptas_patterns_of_magnetite(data_folder, tmp_path, number):
     """Dioptas flips images, splits by bbox, corrects for 0.99, and counts gaps as -1 and -2."""
     poni, image, pattern = magnetite(data_folder, tmp_path, number)

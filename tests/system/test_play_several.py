@@ -116,6 +116,7 @@ def test_what_is_no_series_is_refused_in_one_sentence(
     assert sentence in err
 
 
+@pytest.mark.heavy
 def test_several_images_are_played_as_one_run(flyback, tmp_path):
     folder = images(tmp_path / "data", [10, 2, 1])
     code, out, err = flyback("play", f"{folder}/*.tif", "--rate", "max", "--json")
