@@ -28,7 +28,7 @@ def energy_loss(
     offset_ev: float | None = None,
     resolution_ev: float = 1.0,
     collection_mrad: float | None = None,
-    counts_per_electron: float = 1.0,
+    counts_per_electron: float | None = None,
     **metadata: Any,
 ) -> LiveCallback:
     """Build the analysis `energy_loss` for a run of spectra.

@@ -10,6 +10,7 @@ from scipy.signal import find_peaks
 from ..base import Quantity
 from ..experiment import Experiment, MissingMetadata
 from .edges import edge
+from .gain import Gain, estimate
 from .linear_fit import LinearFit
 from .loss_columns import Asked, Columns, Spectrum, build
 from .spectra_model import Rows, SpectraModel, geometry
@@ -41,8 +42,9 @@ class EnergyLoss(SpectraModel):
     resolution_ev : float, eV
     collection_mrad : float, optional
         Collection semi-angle.
-    counts_per_electron : float
-        Variance a count, for cameras that do not count single electrons.
+    counts_per_electron : float or None
+        Variance a count, for cameras that do not count single electrons; None is estimated from
+        the scatter of the spectra before the first edge.
     dwell_s : float, s, optional
         Of one frame, where frames do not state their own.
 
@@ -65,7 +67,7 @@ class EnergyLoss(SpectraModel):
         offset_ev: float | None = None,
         resolution_ev: float = 1.0,
         collection_mrad: float | None = None,
-        counts_per_electron: float = 1.0,
+        counts_per_electron: float | None = None,
         dwell_s: float | None = None,
     ) -> None:
         super().__init__(experiment)
@@ -82,7 +84,8 @@ class EnergyLoss(SpectraModel):
             raise ValueError(
                 "edges or references are needed, such as --set energy_loss.edges=Ti_L,O_K"
             )
-        if not counts_per_electron > 0 or not resolution_ev > 0:
+        given = counts_per_electron
+        if (given is not None and not 0 < given < np.inf) or not resolution_ev > 0:
             raise ValueError("counts_per_electron and resolution_ev must be positive")
         self._asked = Asked(
             [edge(name) for name in edges],
@@ -96,7 +99,8 @@ class EnergyLoss(SpectraModel):
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"edges and references are to be named once, got {self.names}")
         self._given_offset = offset_ev
-        self._gain = float(counts_per_electron)
+        self._given_gain = None if given is None else Gain(float(given), np.nan, "given")
+        self.gain = self._given_gain or Gain(1.0, np.nan, "unknown", known=False)
         self._dwell_s = dwell_s
         self.offset_ev = 0.0
         self._flags: list[str] = []
@@ -114,11 +118,30 @@ class EnergyLoss(SpectraModel):
         self._flags = []
         self.offset_ev = self._offset(mean)
         self._columns = build(self._asked, self.energy_ev, mean, self.offset_ev)
+        self.gain = self._given_gain or self._estimated_gain(mean)
+        if not self.gain.known and mean.any():
+            self._flags.append(
+                f"counts_per_electron is {self.gain.source}, so that sigmas are too small where a "
+                "camera counts no single electrons; give it with "
+                "--set energy_loss.counts_per_electron=1"
+            )
         self._linear = self._fit_of(self._columns, mean)
+
+    def _estimated_gain(self, mean: np.ndarray) -> Gain:
+        before = self._before(self.energy_ev + self.offset_ev) & (mean > 0)
+        rows = self._held.rows()
+        order = np.argsort(rows["index"], kind="stable")
+        order = order[~rows["broken"][order]]
+        return estimate(map(_summed, self._held.blocks()), order, before)
+
+    def _before(self, true_ev: np.ndarray) -> np.ndarray:
+        """Return the channels before the first edge, without the zero loss and plasmons."""
+        first = min(self._asked.onsets_ev())
+        return (true_ev < first - 3 * self._asked.resolution_ev) & (true_ev > 0.5 * first)
 
     def _fit_of(self, columns: Columns, mean: np.ndarray) -> LinearFit:
         return LinearFit(
-            columns.values, mean, use=columns.use, own_variance=self._gain, sums=columns.sums
+            columns.values, mean, use=columns.use, own_variance=self.gain.value, sums=columns.sums
         )
 
     def _mean(self) -> np.ndarray:
@@ -156,8 +179,7 @@ class EnergyLoss(SpectraModel):
     def _fit(self, spectra: np.ndarray) -> Rows:
         if self._linear is None:
             raise RuntimeError("no columns were made")
-        summed = spectra[:, 0] if spectra.shape[1] == 1 else spectra.sum(axis=1, dtype=np.float32)
-        done = self._linear.fit(summed)
+        done = self._linear.fit(_summed(spectra))
         return {"area": done.sums, "variance": done.sums_variance, "chi2": done.chi2}
 
     @property
@@ -168,7 +190,8 @@ class EnergyLoss(SpectraModel):
         -------
         dict of Quantity
             In order of scan index: ``area`` and ``area_sigma`` (frame, edge) counts in the
-            windows, ``chi2``, ``scan_index``. ``edges``, ``energy_offset_ev``; of the mean
+            windows, ``chi2``, ``scan_index``. ``edges``, ``energy_offset_ev``;
+            ``counts_per_electron`` with sigma and how it was found; of the mean
             spectrum ``energy_ev`` (with the offset), ``mean``, ``background``, ``fitted``
             (channel), and the near-edge peaks it has: ``peak_ev``, ``peak_stated_ev`` without the
             offset, ``peak_edge``. With a scan ``area_image`` and ``rate_image`` (edge, y, x), the
@@ -185,6 +208,9 @@ class EnergyLoss(SpectraModel):
             "scan_index": Quantity(rows["index"], "", ("frame",)),
             "edges": Quantity(list(self.names), "", ("edge",)),
             "energy_offset_ev": Quantity(self.offset_ev, "eV"),
+            "counts_per_electron": Quantity(self.gain.value, "counts"),
+            "counts_per_electron_sigma": Quantity(self.gain.sigma, "counts"),
+            "counts_per_electron_source": Quantity([self.gain.source], "", ("source",)),
             "refined": Quantity(self._final),
             "flags": Quantity(self._flags + self._broken(rows), "", ("flag",)),
         }
@@ -207,7 +233,7 @@ class EnergyLoss(SpectraModel):
         """Return the near-edge peaks of the mean spectrum, to a fraction of a channel."""
         n = max(len(self._held), 1)
         signal, true_ev = mean - background, self.energy_ev + self.offset_ev
-        noise = np.sqrt(self._gain * np.maximum(mean, 0) / n)
+        noise = np.sqrt(self.gain.value * np.maximum(mean, 0) / n)
         stated, names = [], []
         excess = self._excess(signal, noise, true_ev)
         for each in self._asked.edges:
@@ -289,3 +315,8 @@ class EnergyLoss(SpectraModel):
             "pass_area_sigma": Quantity(np.stack(sigma), units, dims),
             "pass_image": Quantity(np.stack(maps), units, (*dims, "y", "x")),
         }
+
+
+def _summed(spectra: np.ndarray) -> np.ndarray:
+    """Return the sum over detectors, (n, channels)."""
+    return spectra[:, 0] if spectra.shape[1] == 1 else spectra.sum(axis=1, dtype=np.float32)
