@@ -50,7 +50,9 @@ class JoinedStore:
         lengths = [int(part.shape[0]) for part in parts]
         for quantity in PER_FRAME:
             found = _joined(stores, quantity, lengths)
-            if found is not None:
+            if quantity == "time_s" and found is not None and (np.diff(found.ravel()) < 0).any():
+                self.notes.append("time_s: it begins anew in each file and was left out")
+            elif found is not None:
                 joined[quantity] = found  # type: ignore[assignment]
         by_frame = {spelling for spellings in PER_FRAME.values() for spelling in spellings}
         self._joined: dict[str, Any] = joined

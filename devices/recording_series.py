@@ -242,7 +242,7 @@ def _choose(members: Sequence[Member], path: Path, what: str) -> Store:
         names = ", ".join(member.short for member in chosen[:4])
         raise RecordingError(
             f"the {what} {path.name} holds {len(chosen)} {suffix} files ({names}); play one of "
-            f"them: {path.name}/{chosen[0].short}."
+            f"them: {path.name}/{chosen[0].short}, or all as one series: {path.name}/*{suffix}."
         )
     store.notes += notes
     return store

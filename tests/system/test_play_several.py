@@ -28,6 +28,12 @@ def first_pixels(paths):
         return recording.frames[0 : len(recording)][:, 0, 0].tolist()
 
 
+def refusal(path):
+    with pytest.raises(RecordingError) as caught:
+        Recording(path)
+    return str(caught.value)
+
+
 def test_a_glob_is_expanded_in_natural_order(tmp_path):
     folder = images(tmp_path / "data", [10, 2, 1])
     (folder / "readme.md").write_text("x")
@@ -76,6 +82,12 @@ def test_stacks_in_several_files_are_one_series(tmp_path):
         np.testing.assert_array_equal(recording.frames[2:5], frames[2:5])
         assert recording.time_s.tolist() == [0, 1, 2, 3, 4, 5, 6]
         assert recording.metadata()["energy_kev"] == 18.0
+    with h5py.File(tmp_path / "run_1.h5", "r+") as file:
+        file["time_s"][...] = np.arange(4)
+    with Recording(expand(f"{tmp_path}/run_*.h5")) as recording:
+        assert recording.time_s is None
+        assert any("begins anew" in note for note in recording.notes)
+    assert "all as one series" in refusal(tmp_path)
     with h5py.File(tmp_path / "run_9.h5", "w") as file:
         file["entry/data/data"] = frames[:, :7]
     with pytest.raises(RecordingError, match="one shape"):
