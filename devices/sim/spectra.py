@@ -172,7 +172,9 @@ class SimSpectrumDriver:
                 yield None
                 continue
             rows, times = taken
-            frames = self._counts(beam.positions_nm[rows], beam.dwell_s, int(rows[0]) + first)
+            time_s = beam.exposed_s + (rows + 0.5) * beam.dwell_s
+            places = beam.positions_nm[rows] + time_s[:, None] * beam.specimen.drift_nm_s
+            frames = self._counts(places, beam.dwell_s, int(rows[0]) + first)
             frames[~beam.lit(rows)] = 0
             yield rows + first, times, frames
             if int(rows[-1]) + 1 >= n_frames:
