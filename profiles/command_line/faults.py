@@ -30,7 +30,8 @@ def faults(
     for outcome in try_faults(seed, n, kind or ()):
         found.append(outcome)
         mark = "ok  " if outcome.survived else "LOST" if outcome.lost else "FAIL"
-        typer.echo(f"{mark} {outcome.kind}: {outcome.what}", err=True)
+        counts = f"{outcome.readable} of {outcome.announced} frames"
+        typer.echo(f"{mark} {outcome.kind}: {outcome.what}: {counts}", err=True)
     table = table_of(found)
     for line in lines_of(table):
         typer.echo(line)

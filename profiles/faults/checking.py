@@ -87,11 +87,20 @@ def _of_journal(outcome: Outcome, path: Path) -> tuple[int, dict[str, Any]]:
 
 
 def _readable(run: Any, announced: int) -> int:
-    """Return how many of the announced frames are there, with signal and in their order."""
+    """Return how many of the announced frames are there, with signal and in their order.
+
+    Where an error came between the announcements of a batch of frames and of their indices, the
+    order of that batch is not looked at.
+    """
     stream = run["primary"]
+    if "camera_frames" not in stream:
+        return 0
     frames = stream["camera_frames"]
-    indices = np.asarray(stream["camera_scan_index"].read())
-    there = min(frames.shape[0], len(indices), announced)
+    there = min(frames.shape[0], announced)
+    indices = np.arange(there)
+    if "camera_scan_index" in stream:
+        told = np.asarray(stream["camera_scan_index"].read())[:there]
+        indices[: len(told)] = told
     good = 0
     for start in range(0, there, BLOCK):
         stop = min(start + BLOCK, there)

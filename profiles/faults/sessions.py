@@ -85,14 +85,15 @@ class Sessions:
     def until_document(self, number: int, run: int = 1) -> bool:
         """Wait until a run has made so many documents; False if the session ended before."""
         while not (len(self.said.frames) >= run and self.said.documents >= number):
-            if self._is_over(self._next()):
+            if "exit" in self.said.facts:
                 return False
+            self._next()
         return True
 
     def rest(self) -> Said:
         """Wait until the session has ended."""
-        while not self._is_over(self._next()):
-            pass
+        while "exit" not in self.said.facts:
+            self._next()
         return self.said
 
     def kill(self) -> None:
@@ -134,7 +135,7 @@ class Sessions:
         self._orders = self._process.stdin
         threading.Thread(target=_listen, args=(self._process, self._lines), daemon=True).start()
 
-    def _next(self) -> dict[str, Any]:
+    def _next(self) -> None:
         try:
             line = self._lines.get(timeout=LONGEST_S)
         except queue.Empty:
@@ -142,10 +143,6 @@ class Sessions:
             raise FaultError(f"a session said nothing for {LONGEST_S:g} s") from None
         self._pid = line.get("pid", self._pid)
         self.said.take(line)
-        return line
-
-    def _is_over(self, line: Mapping[str, Any]) -> bool:
-        return "exit" in line
 
 
 def _listen(process: subprocess.Popen[str], lines: queue.SimpleQueue[dict[str, Any]]) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..registry import unknown
+from .asking import INSIDE, inside, pauses, two_sessions
+from .disks import full_disks, limited_file, truncated
 from .killing import kill_session
 from .outcome import Outcome
 from .places import Place
@@ -17,6 +19,12 @@ Kind = Callable[[Place, np.random.Generator, int], Iterator[Outcome]]
 
 KINDS: dict[str, Kind] = {
     "kill_session": kill_session,
+    "disk_full": full_disks,
+    "file_limit": limited_file,
+    "truncated_file": truncated,
+    "pause": pauses,
+    "two_sessions": two_sessions,
+    **{name: inside(name) for name in INSIDE},
 }
 
 

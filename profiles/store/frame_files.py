@@ -62,17 +62,36 @@ def release(path: Path) -> bool:
 
 
 def rows(path: Path, dataset: str) -> int:
-    """Return how many rows of a dataset are in a file; 0 if they cannot be read."""
+    """Return how many rows of a dataset are in a file; 0 if they cannot be read.
+
+    Rows after the first chunk that the end of the file cuts off do not count.
+    """
     import h5py
 
     for swmr in (False, True):
         try:
             with h5py.File(path, "r", swmr=swmr) as file:
                 found = file[dataset]
-                return found.shape[0] if isinstance(found, h5py.Dataset) else 0
-        except (OSError, KeyError):
+                if not isinstance(found, h5py.Dataset):
+                    return 0
+                return _before_the_end(found, path.stat().st_size)
+        # HDF5 says RuntimeError where the index of the chunks is cut off.
+        except (OSError, KeyError, RuntimeError):
             continue
     return 0
+
+
+def _before_the_end(dataset: Any, size: int) -> int:
+    """Return the rows that lie wholly within a file of `size` bytes."""
+    cut = [dataset.shape[0]]
+
+    def look(chunk: Any) -> None:
+        if chunk.byte_offset + chunk.size > size:
+            cut.append(chunk.chunk_offset[0])
+
+    if dataset.chunks:
+        dataset.id.chunk_iter(look)
+    return min(cut)
 
 
 def lookup3(data: bytes) -> int:

@@ -335,9 +335,10 @@ class FullDisk:
 def test_a_full_disk_ends_the_run_and_leaves_room_for_its_stop(tmp_path):
     RE = RunEngine({})
     recorder = Recorder(tmp_path)
-    stops = []
+    stops, seen = [], []
     RE.subscribe(recorder)
     RE.subscribe(lambda name, doc: stops.append(doc), "stop")
+    RE.subscribe(lambda name, doc: seen.append(name))
 
     @bpp.run_decorator()
     def plan():
@@ -351,7 +352,8 @@ def test_a_full_disk_ends_the_run_and_leaves_room_for_its_stop(tmp_path):
     assert stops[0]["exit_status"] == "fail"
     assert "No space left" in stops[0]["reason"]
     docs = list(read_journal(tmp_path / f"{stops[0]['run_start']}.journal"))
-    assert [name for name, _ in docs] == ["start", "descriptor", "event", "stop"]
+    # The event that found the disk full went to the other subscribers: it is recorded too.
+    assert [name for name, _ in docs] == seen == ["start", "descriptor", "event", "event", "stop"]
     recorder.close()
     # The next run keeps its own reserve again.
     with Recorder(tmp_path):

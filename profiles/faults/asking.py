@@ -1,0 +1,113 @@
+"""Faults inside a session: Ctrl-C, pauses, clocks, queues, callbacks, and neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..archive import Archive
+from .checking import check, recovered
+from .outcome import Outcome
+from .places import SCAN, SHORT, Place
+from .sessions import Said, Sessions
+
+ALL_ENDS = frozenset({"success", "abort", "fail"})
+DONE = frozenset({"success"})
+INSIDE: dict[str, tuple[dict[str, Any], frozenset[str]]] = {
+    "ctrl_c_once": ({"fault": "interrupted", "times": 1}, frozenset({"success", "abort"})),
+    "ctrl_c_twice": ({"fault": "interrupted", "times": 2}, frozenset({"abort", "success"})),
+    "clock_back": ({"fault": "clock_back"}, DONE),
+    "queue_overflow": ({"fault": "overflow"}, DONE),
+    "callback_raises": ({"fault": "callback_raises"}, frozenset({"fail"})),
+    "analysis_raises": ({"fault": "analysis_raises"}, DONE),
+    "analysis_blocks": ({"fault": "analysis_blocks"}, DONE),
+    "analysis_leaks": ({"fault": "analysis_leaks"}, DONE),
+}
+MESSAGES = 60
+THEN = ("resume", "abort", "stop", "halt")
+LATEST_DOCUMENT = 60
+
+
+def inside(kind: str) -> Any:
+    """Return what tries one of `INSIDE`, at a random document."""
+    settings, ends = INSIDE[kind]
+
+    def attempt(place: Place, rng: np.random.Generator, n: int) -> Iterator[Outcome]:
+        at = int(rng.integers(10, LATEST_DOCUMENT))
+        folder = place.folder(kind)
+        outcome = Outcome(kind, f"document {at}")
+        order = {"directory": str(folder), "scan": SCAN, "at": at, **settings}
+        said = place.sessions.run(order)
+        with Archive(folder) as archive:
+            if recovered(archive).recovered and not said.facts.get("failed"):
+                outcome.problems.append("the session left something to recover")
+            yield judged(outcome, archive, said, ends)
+
+    return attempt
+
+
+def pauses(place: Place, rng: np.random.Generator, n: int) -> Iterator[Outcome]:
+    """Pause at each message of a run, and resume, abort, stop or halt it."""
+    folder = place.folder("pause")
+    first = int(rng.integers(len(THEN)))
+    messages = [[k + 1, THEN[(first + k) % len(THEN)]] for k in range(MESSAGES)]
+    order = {
+        "directory": str(folder),
+        "scan": SHORT,
+        "fault": "paused",
+        "messages": messages,
+        "runs": MESSAGES,
+    }
+    said = place.sessions.run(order)
+    with Archive(folder) as archive:
+        recovered(archive)
+        for uid, frames in said.frames.items():
+            run = archive.find(uid).metadata["start"]["scan_id"]
+            outcome = Outcome("pause", f"run {run}")
+            yield check(outcome, archive, uid, frames, ends=ALL_ENDS)
+        yield judged(Outcome("pause", "the session"), archive, said, ALL_ENDS, runs=False)
+
+
+def two_sessions(place: Place, rng: np.random.Generator, n: int) -> Iterator[Outcome]:
+    """Scan with two sessions in one archive at once; kill one of them in its second run."""
+    folder = place.folder("two_sessions")
+    order = {"directory": str(folder), "scan": SCAN, "runs": 2}
+    with Sessions() as other:
+        other.start(order)
+        place.sessions.start(order)
+        if other.until_document(int(rng.integers(2, LATEST_DOCUMENT)), run=2):
+            other.kill()
+        killed, whole = other.rest(), place.sessions.rest()
+    with Archive(folder) as archive:
+        report = recovered(archive)
+        yield judged(Outcome("two_sessions", "the one that goes on"), archive, whole, DONE)
+        outcome = Outcome("two_sessions", "the one that is killed")
+        for uid, frames in killed.frames.items():
+            check(outcome, archive, uid, frames, ends=ALL_ENDS, report=report)
+        ids = [run.metadata["start"]["scan_id"] for run in archive.catalog.raw.values()]
+        if len(set(ids)) != len(ids):
+            outcome.problems.append(f"scan ids were given twice: {sorted(ids)}")
+        yield outcome
+
+
+def judged(
+    outcome: Outcome,
+    archive: Archive,
+    said: Said,
+    ends: frozenset[str],
+    *,
+    runs: bool = True,
+) -> Outcome:
+    """Check what a session that was not killed left: its runs, and the beam."""
+    facts: Mapping[str, Any] = said.facts
+    if not said.frames:
+        outcome.problems.append("no run began")
+    if facts.get("failed") or not facts.get("closed"):
+        outcome.problems.append(f"the session did not end well: {facts.get('failed', facts)}")
+    if not facts.get("blanked"):
+        outcome.problems.append("the beam was not blanked when the runs had ended")
+    for uid, frames in said.frames.items() if runs else ():
+        check(outcome, archive, uid, frames, ends=ends)
+    return outcome
