@@ -6,6 +6,8 @@ another error, a process that dies, more memory than `MEMORY_BYTES`, more time t
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -208,6 +210,8 @@ def hunt(sources: list[Path], seconds: float, first: int = 0, batch: int = 400) 
     dict
         ``tried``, and ``findings``: text to (how often, number of the first case, its source).
     """
+    with contextlib.suppress(ImportError):  # the first import takes long, which is no finding
+        importlib.import_module("yadg.extractors")
     tried, findings = 0, {}
     ends = time.monotonic() + seconds
     context = multiprocessing.get_context("fork")
