@@ -80,8 +80,10 @@ class Recorder:
             )
         for journal in journals:
             try:
-                self._append(journal, name, doc)
+                journal.append(name, doc)
             except OSError as error:
+                # The room that was kept is for what is still to come: the stop document.
+                self._reserve.unlink(missing_ok=True)
                 raise unwritable(journal.path, error) from error
             except (TypeError, ValueError, RecursionError) as error:
                 raise JournalError(f"a {name} document cannot be recorded: {error}") from error
@@ -100,16 +102,6 @@ class Recorder:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def _append(self, journal: _Journal, name: str, doc: Mapping[str, Any]) -> None:
-        """Append, at need into the room that was kept; the run ends all the same."""
-        try:
-            journal.append(name, doc)
-        except OSError:
-            # Also for this document: other subscribers see it whether it is recorded or not.
-            self._reserve.unlink(missing_ok=True)
-            journal.append(name, doc)
-            raise
 
     def _start(self, uid: str) -> None:
         path = journal_path(self.directory, uid)
