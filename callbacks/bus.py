@@ -170,13 +170,13 @@ class BusPublisher:
                 self._busy = True
             try:
                 self._see_server()
-                self._send(batch)
+                # What the journal will give comes from there alone, or it would come out of order.
+                self._send([entry for entry in batch if entry[0] not in self._missed])
                 for run in sorted(self._missed):
                     self._catch_up(run)
                 pause = FIRST_PAUSE_S
             except (redis.RedisError, OSError):
-                with self._changed:
-                    self._missed.update(run for run, _, _ in batch)
+                self._miss({run for run, _, _ in batch})
                 self._closing.wait(pause)
                 pause = min(2 * pause, LAST_PAUSE_S)
             with self._changed:
@@ -187,8 +187,7 @@ class BusPublisher:
         """Notice a server that has started anew and may have forgotten the open runs."""
         server = self._client.info("server")["run_id"]
         if self._server not in {None, server}:
-            with self._changed:
-                self._missed |= self._open
+            self._miss(self._open)
         self._server = server
 
     def _send(self, batch: list[tuple[str, str, Mapping[str, Any]]]) -> None:
@@ -223,9 +222,15 @@ class BusPublisher:
         except (JournalError, FileNotFoundError) as error:
             logger.warning("the bus cannot be fed from the journal: %s", error)
         except Exception:
-            with self._changed:
-                self._missed.add(run)
+            self._miss({run})
             raise
+
+    def _miss(self, runs: set[str]) -> None:
+        """Leave runs to their journals, with all that waits of them."""
+        with self._changed:
+            self._missed |= runs
+            waiting = [entry for entry in self._waiting if entry[0] not in self._missed]
+            self._waiting = deque(waiting)
 
 
 def listen(
