@@ -231,6 +231,8 @@ class SimFluorescenceDetector(Spectrometer):
     scattered_per_s : float, counts/s
     pileup_us : float, us
     noise_kev : float, keV
+    tail, tail_kev, shelf : float
+        Of the lines; see `models.spectra.response.Response`.
     true_start_kev, true_step_kev : float, keV, optional
         The scale as it is, where the stated one is wrong.
     rate : "real" or "max"
@@ -253,6 +255,9 @@ class SimFluorescenceDetector(Spectrometer):
         scattered_per_s: float = 2000.0,
         pileup_us: float = 0.3,
         noise_kev: float = 0.1,
+        tail: float = 0.0,
+        tail_kev: float = 0.3,
+        shelf: float = 0.0,
         true_start_kev: float | None = None,
         true_step_kev: float | None = None,
         rate: str = "real",
@@ -263,7 +268,13 @@ class SimFluorescenceDetector(Spectrometer):
         self.excitation_kev = float(excitation_kev)
         start = kwargs.get("energy_start_kev", 0.0) if true_start_kev is None else true_start_kev
         step = kwargs.get("energy_step_kev", 0.01) if true_step_kev is None else true_step_kev
-        response = Response(float(start), float(step), noise_kev=float(noise_kev))
+        response = Response(
+            *(float(start), float(step)),
+            noise_kev=float(noise_kev),
+            tail=float(tail),
+            tail_kev=float(tail_kev),
+            shelf=float(shelf),
+        )
         air = {"Ar": float(argon_ug_cm2)}
 
         def rates(positions_nm: np.ndarray) -> np.ndarray:

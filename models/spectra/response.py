@@ -32,6 +32,9 @@ class Response:
         Fraction of a line in its exponential tail towards low energy.
     tail_kev : float, keV
         Decay length of the tail.
+    shelf : float
+        Fraction of a line in a shelf from its peak down to zero energy. Gaussian, tail and shelf
+        are the function Hypermet: Phillips & Marlow, Nucl. Instrum. Methods 137, 525 (1976).
     material : "Si" or "Ge"
     escape : bool
         Whether lines have escape peaks.
@@ -43,6 +46,7 @@ class Response:
     fano: float = 0.115
     tail: float = 0.0
     tail_kev: float = 0.3
+    shelf: float = 0.0
     material: str = "Si"
     escape: bool = True
 
@@ -51,6 +55,13 @@ class Response:
             raise ValueError(
                 f"detector must be {' or '.join(map(repr, _MATERIALS))}, got {self.material!r}"
             )
+        if not (self.tail >= 0 and self.shelf >= 0 and self.tail + self.shelf < 1):
+            raise ValueError(
+                "tail and shelf must not be negative and add up to less than 1, got "
+                f"{self.tail:g} and {self.shelf:g}"
+            )
+        if not self.tail_kev > 0:
+            raise ValueError(f"tail_kev must be positive, got {self.tail_kev:g} keV")
 
     def energies(self, channels: int) -> np.ndarray:
         """Return the energies of the channels' middles, (channels,) float64, keV."""
@@ -113,21 +124,37 @@ class Response:
         out = np.zeros(channels)
         reach = 8 * sigma + (12 * self.tail_kev if self.tail else 0.0)
         for e, i, s, r in zip(energy_kev, intensity, sigma, reach, strict=True):
-            a, b = np.searchsorted(edges, (e - r, e + 8 * s))
+            low = min(e - r, 0.0) if self.shelf else e - r
+            a, b = np.searchsorted(edges, (low, e + 8 * s))
             a, b = max(int(a) - 1, 0), min(int(b) + 1, channels + 1)
             if b - a < 2:
                 continue
-            out[a : b - 1] += i * np.diff(self._cumulative((edges[a:b] - e) / s, s))
+            whole = self._cumulative((edges[a:b] - e) / s, s)
+            if self.shelf and e > 0:
+                whole = whole + self.shelf * _shelved(edges[a:b], e, s)
+            out[a : b - 1] += i * np.diff(whole)
         return out
 
     def _cumulative(self, u: np.ndarray, sigma: float) -> np.ndarray:
         gaussian = ndtr(u)
         if not self.tail:
-            return gaussian
+            return (1 - self.shelf) * gaussian
         # an exponential towards low energy, smeared by the Gaussian
         g = sigma / self.tail_kev
         smeared = gaussian + np.exp(u * g + 0.5 * g**2 + log_ndtr(-u - g))
-        return (1 - self.tail) * gaussian + self.tail * smeared
+        return (1 - self.tail - self.shelf) * gaussian + self.tail * smeared
+
+
+def _shelved(edges_kev: np.ndarray, energy_kev: float, sigma_kev: float) -> np.ndarray:
+    """Return the integral of a level line from 0 to a peak that is smeared there."""
+    at = np.maximum(edges_kev, 0.0)
+
+    def step(u: np.ndarray | float) -> np.ndarray:
+        # integral of the normal distribution function
+        return u * ndtr(u) + np.exp(-0.5 * np.square(u)) / np.sqrt(2 * np.pi)
+
+    risen = step((at - energy_kev) / sigma_kev) - step(-energy_kev / sigma_kev)
+    return (at - sigma_kev * risen) / energy_kev
 
 
 @lru_cache(maxsize=1024)

@@ -43,6 +43,8 @@ class Fluorescence(SpectraModel):
     also : sequence of str
         Elements whose lines are there and whose areas are not wanted, such as Ar.
     detector : "Si" or "Ge"
+    tail, tail_kev, shelf : float
+        Of the lines; see `response.Response`.
     escape, pileup, refine : bool
         Whether lines have escape peaks, pairs of photons may be counted as one, and the scale
         is refined.
@@ -73,6 +75,9 @@ class Fluorescence(SpectraModel):
         slope_kev: float | None = None,
         also: Sequence[str] = (),
         detector: str = "Si",
+        tail: float = 0.0,
+        tail_kev: float = 0.3,
+        shelf: float = 0.0,
         escape: bool = True,
         pileup: bool = True,
         refine: bool = True,
@@ -85,7 +90,14 @@ class Fluorescence(SpectraModel):
         self.excitation_kev = experiment.energy_kev
         self._axis = None if energy_kev_axis is None else np.asarray(energy_kev_axis, float)
         self._offset, self._slope = offset_kev, slope_kev
-        start = Response(0.0, 0.0, material=detector, escape=bool(escape))
+        start = Response(
+            *(0.0, 0.0),
+            tail=float(tail),
+            tail_kev=float(tail_kev),
+            shelf=float(shelf),
+            material=detector,
+            escape=bool(escape),
+        )
         self._start, self._pileup, self._refine = start, bool(pileup), bool(refine)
         self._scatter = (
             None
