@@ -150,6 +150,7 @@ def _store(place: Layout) -> Iterator[Finding]:
             "catalogue", True, f"{runs} raw and {len(archive.catalog.analysis)} derived runs"
         )
         yield _journals(archive)
+        yield _checksums(archive)
         yield from _tried(archive, [("media types", _media_types), ("readable storage", _readable)])
 
 
@@ -160,6 +161,14 @@ def _journals(archive: Archive) -> Finding:
     text = f"{len(journals)} runs, {len(missing)} of them not whole in the catalogue"
     fix = "flyback recover (runs of a session that is open now are whole when it ends)"
     return Finding("journal", not missing, text, fix if missing else "")
+
+
+def _checksums(archive: Archive) -> Finding:
+    """Say how many stored runs can be verified by the checksums of their files."""
+    noted = {path.stem for path in archive.layout.checksums.glob("*.json")}
+    runs = set(archive.catalog.raw) | set(archive.catalog.analysis)
+    text = f"{len(noted & runs)} of {len(runs)} runs have their files' checksums (flyback verify)"
+    return Finding("checksums", True, text)
 
 
 def _tried(
