@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from ophyd import Device
 
+from ...models.spectra.dead_time import output_rate
 from ...models.spectra.lines import parse
 from ...models.spectra.response import Response
 from ...models.spectra.simulate import LossSpectra, film_spectrum
@@ -287,6 +288,14 @@ class SimFluorescenceDetector(Spectrometer):
                 scattered=scattered_per_s,
                 pileup_s=pileup_us * 1e-6,
             )
+            # photons are lost alike in all channels while the detector is dead
+            arriving = max(float(spectrum.sum()), 1e-300)
+            counted = output_rate(
+                arriving,
+                float(kwargs.get("dead_time_us", 0.0)) * 1e-6,
+                kwargs.get("dead_time", "extending"),
+            )
+            spectrum = spectrum * (float(counted) / arriving)
             return np.broadcast_to(spectrum, (len(positions_nm), channels))
 
         driver = SimSpectrumDriver(channels, rates, beam, rate, seed)

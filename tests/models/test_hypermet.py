@@ -36,6 +36,7 @@ def test_a_line_is_the_convolution_of_its_parts():
     np.testing.assert_allclose(level, TRUE.shelf / energy, rtol=2e-3)
 
 
+@pytest.mark.heavy
 def test_areas_are_recovered_with_tail_and_shelf_stated():
     rng = np.random.default_rng(0)
     names = [("Ca", "K"), ("Fe", "K"), ("Pt", "L"), ("Cu", "K")]
