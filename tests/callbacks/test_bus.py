@@ -39,12 +39,15 @@ class Listener:
 
     def __init__(self, uri, number):
         self.ended = threading.Event()
+        self.begun = threading.Event()
         self.found = []
         self._thread = threading.Thread(target=self._work, args=(uri, number))
         self._thread.start()
 
     def _work(self, uri, number):
-        self.found += islice(listen(uri, ended=self.ended, everything=True), number)
+        for document in islice(listen(uri, ended=self.ended, everything=True), number):
+            self.found.append(document)
+            self.begun.set()
 
     def documents(self, timeout_s=60):
         self._thread.join(timeout_s)
@@ -88,6 +91,7 @@ def test_a_server_that_is_killed_and_comes_back_costs_nothing(server, recorder):
     listener = Listener(server.uri, len(docs))
     with BusPublisher(server.uri, recorder.directory, capacity=50) as publisher:
         give(docs[:100], recorder, publisher)
+        assert listener.begun.wait(30)
         server.kill()
         give(docs[100:250], recorder, publisher)
         server.start()
