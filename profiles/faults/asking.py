@@ -1,4 +1,4 @@
-"""Faults inside a session: Ctrl-C, pauses, clocks, queues, callbacks, and neighbours."""
+"""Faults inside a session: Ctrl-C, clocks, queues, callbacks, and neighbours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..archive import Archive
 from .checking import check, recovered
 from .outcome import Outcome
-from .places import SCAN, SHORT, Place
+from .places import SCAN, Place
 from .sessions import Said, Sessions
 
 ALL_ENDS = frozenset({"success", "abort", "fail"})
@@ -21,12 +21,8 @@ INSIDE: dict[str, tuple[dict[str, Any], frozenset[str]]] = {
     "clock_back": ({"fault": "clock_back"}, DONE),
     "queue_overflow": ({"fault": "overflow"}, DONE),
     "callback_raises": ({"fault": "callback_raises"}, frozenset({"fail"})),
-    "analysis_raises": ({"fault": "analysis_raises"}, DONE),
     "analysis_blocks": ({"fault": "analysis_blocks"}, DONE),
-    "analysis_leaks": ({"fault": "analysis_leaks"}, DONE),
 }
-MESSAGES = 60
-THEN = ("resume", "abort", "stop", "halt")
 LATEST_DOCUMENT = 60
 
 
@@ -46,28 +42,6 @@ def inside(kind: str) -> Any:
             yield judged(outcome, archive, said, ends)
 
     return attempt
-
-
-def pauses(place: Place, rng: np.random.Generator, n: int) -> Iterator[Outcome]:
-    """Pause at each message of a run, and resume, abort, stop or halt it."""
-    folder = place.folder("pause")
-    first = int(rng.integers(len(THEN)))
-    messages = [[k + 1, THEN[(first + k) % len(THEN)]] for k in range(MESSAGES)]
-    order = {
-        "directory": str(folder),
-        "scan": SHORT,
-        "fault": "paused",
-        "messages": messages,
-        "runs": MESSAGES,
-    }
-    said = place.sessions.run(order)
-    with Archive(folder) as archive:
-        recovered(archive)
-        for uid, frames in said.frames.items():
-            run = archive.find(uid).metadata["start"]["scan_id"]
-            outcome = Outcome("pause", f"run {run}")
-            yield check(outcome, archive, uid, frames, ends=ALL_ENDS)
-        yield judged(Outcome("pause", "the session"), archive, said, ALL_ENDS, runs=False)
 
 
 def two_sessions(place: Place, rng: np.random.Generator, n: int) -> Iterator[Outcome]:
@@ -97,8 +71,6 @@ def judged(
     archive: Archive,
     said: Said,
     ends: frozenset[str],
-    *,
-    runs: bool = True,
 ) -> Outcome:
     """Check what a session that was not killed left: its runs, and the beam."""
     facts: Mapping[str, Any] = said.facts
@@ -108,6 +80,6 @@ def judged(
         outcome.problems.append(f"the session did not end well: {facts.get('failed', facts)}")
     if not facts.get("blanked"):
         outcome.problems.append("the beam was not blanked when the runs had ended")
-    for uid, frames in said.frames.items() if runs else ():
+    for uid, frames in said.frames.items():
         check(outcome, archive, uid, frames, ends=ends)
     return outcome

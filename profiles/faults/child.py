@@ -11,9 +11,7 @@ import importlib
 import json
 import os
 import sys
-import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from bluesky.utils import RunEngineInterrupted
@@ -59,45 +57,29 @@ def carry_out(order: dict[str, Any]) -> None:
     ----------
     order : dict
         ``directory``, ``scan`` (arguments of the raster), ``fault`` (a name in `INJECTIONS`, or
-        none), ``at`` (the document at which it happens), ``runs``, and as the case may be
-        ``analyses``, ``devices`` and ``uri`` of a Tiled server.
+        none), ``at`` (the document at which it happens) and ``runs``.
     """
     say(pid=os.getpid())
-    devices = order.get("devices", MICROSCOPE["devices"])
-    table = {"devices": devices, "analyses": order.get("analyses", {})}
-    profile = replace(parse_profile("faults", table), store_uri=order.get("uri"))
+    profile = parse_profile("faults", MICROSCOPE)
     with open_session(profile, order["directory"], progress=False, warm=False) as session:
         inject = INJECTIONS[order.get("fault", "none")]
         session.RE.subscribe(_speaker())
         with inject(session, order):
-            for run in range(order.get("runs", 1)):
-                order["run"] = run
+            for _ in range(order.get("runs", 1)):
                 _scan(session, order)
-        if "blanker" in session.devices:
-            say(blanked=not session.blanker.is_open)
+        say(blanked=not session.blanker.is_open)
         with suppress(TimeoutError):
             session.join(60.0, check=False)
-        if order.get("linger_s"):
-            say(waiting=True)
-            until = time.monotonic() + order["linger_s"]
-            while not session.archive.writer.wait(60.0) and time.monotonic() < until:
-                time.sleep(0.2)
     say(closed=True)
 
 
 def _scan(session: Session, order: dict[str, Any]) -> None:
     try:
-        if "cycle" in order:
-            session.RE(session.plans.cycle(session.potentiostat, **order["cycle"]))
-        else:
-            plan = session.plans.raster([session.camera], session.scan_coils, **order["scan"])
-            session.RE(plan)
+        session.RE(session.plans.raster([session.camera], session.scan_coils, **order["scan"]))
         say(ended="")
     except RunEngineInterrupted:
-        then = order["messages"][order["run"]][1] if "messages" in order else "abort"
-        say(paused=then)
-        with suppress(RunEngineInterrupted):
-            getattr(session.RE, then)()
+        session.RE.abort("interrupted")
+        say(ended="interrupted")
     # Whatever the fault did to the run is what the other side wants to know.
     except BaseException as error:
         say(ended=f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Faults that a session does to itself: full disks, clocks, callbacks, signals, pauses."""
+"""Faults that a session does to itself: full disks, clocks, callbacks, signals."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from ...callbacks.offload import Offload
 from ..session import Session
 
 Order = dict[str, Any]
-LEAK_BYTES = 1 << 22
-KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows both end a process at once
 
 
 def _at(session: Session, order: Order, act: Callable[[], None]) -> None:
@@ -111,17 +109,6 @@ def callback_raises(session: Session, order: Order) -> Iterator[None]:
 
 
 @contextmanager
-def analysis_raises(session: Session, order: Order) -> Iterator[None]:
-    """Let an analysis on a thread raise at every document."""
-
-    def fail(name: str, doc: Mapping[str, Any]) -> None:
-        raise RuntimeError("a fault was tried")
-
-    with _offloaded(session, fail):
-        yield
-
-
-@contextmanager
 def analysis_blocks(session: Session, order: Order) -> Iterator[None]:
     """Let an analysis on a thread not come back before all runs have ended."""
     ended = threading.Event()
@@ -134,26 +121,6 @@ def analysis_blocks(session: Session, order: Order) -> Iterator[None]:
             yield
         finally:
             ended.set()
-
-
-@contextmanager
-def analysis_leaks(session: Session, order: Order) -> Iterator[None]:
-    """Let an analysis on a thread keep 4 MiB a document."""
-    kept: list[bytearray] = []
-    with _offloaded(session, lambda name, doc: kept.append(bytearray(LEAK_BYTES))):
-        yield
-
-
-@contextmanager
-def worker_killed(session: Session, order: Order) -> Iterator[None]:
-    """Kill the process of each analysis that has one."""
-
-    def kill() -> None:
-        for worker in session.workers.values():
-            os.kill(worker.pid, KILL)
-
-    _at(session, order, kill)
-    yield
 
 
 @contextmanager
@@ -170,26 +137,6 @@ def interrupted(session: Session, order: Order) -> Iterator[None]:
             time.sleep(0.2)
 
     _at(session, order, lambda: threading.Thread(target=press, daemon=True).start())
-    yield
-
-
-@contextmanager
-def paused(session: Session, order: Order) -> Iterator[None]:
-    """Pause each run at the message that ``messages`` has for it."""
-    seen: dict[int, int] = {}
-
-    def count(msg: Any) -> None:
-        run = order["run"]
-        seen[run] = seen.get(run, 0) + 1
-        if seen[run] == order["messages"][run][0]:
-            # On another thread: on this one the RunEngine would wait for itself.
-            threading.Thread(target=pause, daemon=True).start()
-
-    def pause() -> None:
-        with suppress(Exception):  # the run may have ended before
-            session.RE.request_pause()
-
-    session.RE.msg_hook = count  # type: ignore[assignment]  untyped upstream
     yield
 
 
@@ -212,10 +159,6 @@ INJECTIONS: dict[str, Callable[[Session, Order], AbstractContextManager[None]]] 
     "clock_back": clock_back,
     "overflow": overflow,
     "callback_raises": callback_raises,
-    "analysis_raises": analysis_raises,
     "analysis_blocks": analysis_blocks,
-    "analysis_leaks": analysis_leaks,
-    "worker_killed": worker_killed,
     "interrupted": interrupted,
-    "paused": paused,
 }

@@ -14,7 +14,6 @@ from typing import Self
 from .sessions import Sessions
 
 SCAN = {"fov_nm": 1.5, "step_nm": 0.05, "dwell_ms": 1.0}
-SHORT = {"fov_nm": 0.5, "step_nm": 0.05, "dwell_ms": 0.2}
 
 
 class Place:

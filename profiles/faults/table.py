@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..registry import unknown
-from .asking import INSIDE, inside, pauses, two_sessions
+from .asking import INSIDE, inside, two_sessions
 from .disks import full_disks, limited_file, truncated
 from .killing import kill_session
 from .outcome import Outcome
@@ -22,7 +22,6 @@ KINDS: dict[str, Kind] = {
     "disk_full": full_disks,
     "file_limit": limited_file,
     "truncated_file": truncated,
-    "pause": pauses,
     "two_sessions": two_sessions,
     **{name: inside(name) for name in INSIDE},
 }
