@@ -56,13 +56,18 @@ class Pauses(Device):
         self._done.clear()
 
     def next(self) -> bool:
-        """Set what the next reading says; False where every pause has been read."""
+        """Set what the next reading says; False where every pause has been told."""
         if not self._done:
             return False
-        began_s, ended_s, began_utc_s, ended_utc_s, held = self._done.popleft()
+        began_s, ended_s, began_utc_s, ended_utc_s, held = self._done[0]
         self.began_s.report(began_s)
         self.ended_s.report(ended_s)
         self.began_utc_s.report(began_utc_s)
         self.ended_utc_s.report(ended_utc_s)
         self.held.report(int(held))
         return True
+
+    def told(self) -> None:
+        """Go on to the next: the run has this one."""
+        if self._done:
+            self._done.popleft()

@@ -350,12 +350,19 @@ def fly_protocol(
 
 
 def _flush(potentiostat: Any) -> MsgGenerator[None]:
-    """Make documents of the samples and pauses that have come."""
-    yield from bps.collect(potentiostat, name=potentiostat.name, return_payload=False)
-    while potentiostat.pauses.next():
-        yield from bps.create("pauses")
-        yield from bps.read(potentiostat.pauses)
+    """Make documents of what has come: pauses, then samples, which go on after them."""
+    pauses = potentiostat.pauses
+    while pauses.next():
+        try:
+            yield from bps.create("pauses")
+            yield from bps.read(pauses)
+        except Exception:
+            # stopped in between: the last look tells of it
+            yield from bps.drop()
+            raise
+        pauses.told()
         yield from bps.save()
+    yield from bps.collect(potentiostat, name=potentiostat.name, return_payload=False)
 
 
 def _follow(

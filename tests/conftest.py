@@ -8,7 +8,9 @@ from flyback.tests.postgres import Postgres
 os.environ.setdefault("MPLBACKEND", "agg")
 
 # an extra's tests run in a step of their own
-EXTRAS = ("the extra 'formats'", "the extra 'cells'", "the extra 'train'", "the extra 'validation'")
+EXTRAS = tuple(
+    f"the extra '{name}'" for name in ("formats", "cells", "pybamm", "train", "validation")
+)
 MAY_BE_SKIPPED = ("root may write everywhere", *EXTRAS)
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -16,7 +16,7 @@ from flyback.plans import operando
 from flyback.tests.microscope import close_engine, engine
 from flyback.tests.potentiostats import samples
 
-pytest.importorskip("pybamm")
+pytest.importorskip("pybamm", reason="the extra 'pybamm' is not installed")
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 WINDOW = Limits(lower_v=2.4, upper_v=4.3)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import bluesky.plan_stubs as bps
 import numpy as np
@@ -12,10 +13,12 @@ from ophyd import Component as Cpt
 from ophyd import Device, Signal
 from ophyd.status import Status
 
+from flyback.devices.pauses import Pauses
 from flyback.devices.potentiostat_link import PotentiostatError
 from flyback.models.steps import ProtocolError
 from flyback.models.techniques import OCV
 from flyback.plans import cell_open_finally_wrapper, cycle, gitt, hold, ocv, operando
+from flyback.plans.operando import _flush
 from flyback.tests.potentiostats import CAPACITY_MAH, PATIENCE_S, Cell, samples, slow_cycle
 
 
@@ -347,3 +350,18 @@ def test_what_cannot_be_is_refused_before_anything_happens(cell, run_engine, dio
         assert not cell.events("start")
     with pytest.raises(TypeError, match="can be read"):
         RE(ocv(potentiostat, ["camera"], duration_s=1))
+
+
+def test_a_gap_whose_note_is_interrupted_is_noted_later():
+    pot = SimpleNamespace(name="pot", pauses=Pauses(name="pauses"))
+    pot.pauses.begin(1.0, 101.0, held=True)
+    pot.pauses.end(2.0, 102.0)
+    cut = _flush(pot)
+    assert next(cut).command == "create"
+    assert cut.send(None).command == "read"
+    assert cut.throw(KeyError("stop")).command == "drop"
+    with pytest.raises(KeyError):
+        cut.send(None)
+    commands = [message.command for message in _flush(pot)]
+    assert commands == ["create", "read", "save", "collect"]
+    assert [message.command for message in _flush(pot)] == ["collect"]
