@@ -10,7 +10,7 @@ STRONG, TRACES = {"Cr": 0.03, "Fe": 0.02, "Ni": 0.02}, {"Mn": 0.12, "Cu": 0.25}
 
 def pymca(data_folder, counts, *, tails):
     """Return the areas of PyMca's full non-linear fit by the configuration that it ships."""
-    pytest.importorskip("PyMca5", reason="PyMca is not installed")
+    pytest.importorskip("PyMca5", reason="PyMca (the extra 'validation') is not installed")
     from PyMca5.PyMcaIO import ConfigDict
     from PyMca5.PyMcaPhysics.xrf import ClassMcaTheory
 
