@@ -284,7 +284,8 @@ class FrameSource:
             if len(known) == len(stated):
                 coordinates["sigma"] = np.concatenate(known)
         self.frames_read = stop
-        return Batch(frames, index, coordinates, self._corrections, self._axes)
+        names = [(r, i) for r, a, b in self._columns[key].locate(start, stop) for i in range(a, b)]
+        return Batch(frames, index, coordinates, self._corrections, self._axes, names)
 
     def _monitor(self, key: str, start: int, stop: int) -> np.ndarray | None:
         """Return the readings of the signal that was asked for, else those of the file."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,8 +21,8 @@ from ..models.diffraction.geometry import (
     geometry_from_distance,
     geometry_from_poni,
 )
-from ..models.diffraction.integration import MONITOR, Integration
-from ..models.diffraction.integrator import Integrator
+from ..models.diffraction.integration import MONITOR, Integration, Make
+from ..models.diffraction.shared_integrator import SharedIntegrator
 from .frames import FrameSource
 from .live import LiveCallback
 from .metadata import METADATA_KEYS
@@ -32,6 +35,16 @@ UNIT_NAMES: dict[str, Unit] = {
     "two_theta_deg": "two_theta_deg",
 }
 _ANGSTROM_KEV = 12.398419843320026
+_STATED = (
+    "wavelength_a",
+    "energy_kev",
+    "detector_distance_m",
+    "detector_pixel_m",
+    "center_px",
+    "saturation_counts",
+)
+_integrators: WeakValueDictionary[str, SharedIntegrator] = WeakValueDictionary()
+_making = Lock()
 
 
 def integration(
@@ -140,8 +153,10 @@ def integrator_maker(
     flat: str | None = None,
     polarisation: float | None = None,
     saturation_counts: float | None = None,
-) -> Callable[[tuple[int, int], Corrections], Integrator]:
+) -> Make:
     """Return what makes the integrator of frames once their shape is known.
+
+    Analyses of one run that want the same get the same, so that each frame is integrated once.
 
     Parameters
     ----------
@@ -150,12 +165,25 @@ def integrator_maker(
     **settings
         As of `integration`.
     """
+    asked = (unit, flip, bins, split, polarisation, saturation_counts, tuple(range or ()))
+    files = {"poni": poni, "mask": mask, "dark": dark, "flat": flat}
 
-    def make(shape: tuple[int, int], corrections: Corrections) -> Integrator:
+    def make(shape: tuple[int, int], corrections: Corrections) -> SharedIntegrator:
+        stated = [said.get(name) for name in ("uid", *_STATED)]
+        stamps = [path and (path, Path(path).stat().st_mtime_ns) for path in files.values()]
+        key = repr((asked, stated, stamps, shape, _digest(corrections)))
+        with _making:
+            found = _integrators.get(key)
+            if found is None:
+                found = _integrators[key] = anew(shape, corrections)
+            return found
+
+    def anew(shape: tuple[int, int], corrections: Corrections) -> SharedIntegrator:
         geometry = _geometry(said, shape, poni, UNIT_NAMES[unit], flip, polarisation)
         images = {
             name: None if path is None else read_detector_image(path, shape, name)
-            for name, path in (("mask", mask), ("dark", dark), ("flat", flat))
+            for name, path in files.items()
+            if name != "poni"
         }
         bad = corrections.bad_pixels
         if bad is not None:
@@ -165,7 +193,7 @@ def integrator_maker(
             images["dark"] = corrections.dark
         if corrections.gain is not None and images["flat"] is None:
             images["flat"] = 1 / np.asarray(corrections.gain, float)
-        return Integrator(
+        return SharedIntegrator(
             geometry,
             bins=bins,
             split=split,  # type: ignore[arg-type]  it is checked there
@@ -177,6 +205,18 @@ def integrator_maker(
         )
 
     return make
+
+
+def _digest(corrections: Corrections) -> str:
+    """Return what tells corrections apart that are not the same numbers."""
+    told = hashlib.blake2b()
+    for name in ("dark", "gain", "bad_pixels"):
+        values = getattr(corrections, name)
+        told.update(name.encode())
+        if values is not None:
+            told.update(f"{values.dtype}{values.shape}".encode())
+            told.update(np.ascontiguousarray(values).tobytes())
+    return told.hexdigest()
 
 
 def _geometry(

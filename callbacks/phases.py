@@ -48,6 +48,8 @@ def phases(
     bins: int = 2000,
     polarisation: float | None = None,
     monitor: str = MONITOR,
+    mass: str | None = None,
+    mass_first: int = 1,
     **metadata: Any,
 ) -> LiveCallback:
     """Build the analysis `phases` for a run of powder patterns.
@@ -81,6 +83,11 @@ def phases(
     flip, mask, bins, polarisation, monitor
         As of the analysis `integration`; images are divided by the monitor over its first
         reading, and one without a reading is not divided.
+    mass : str, optional
+        An element, such as Pt, of which is told how much all crystals hold against the first
+        `mass_first` frames: what fluorescence sees (its own `mass`) and they do not is amorphous,
+        dissolved or out of the beam.
+    mass_first : int
     **metadata
         Keys that take the place of those in the start document, such as ``energy_kev``.
 
@@ -122,6 +129,8 @@ def phases(
             q_max_per_a=q_max_per_a,
             lines=lines,
             integrator=integrator,
+            mass=mass,
+            mass_first=mass_first,
             fit=listed(fit),
             background_terms=background_terms,
             false_alarm_rate=false_alarm_rate,

@@ -320,8 +320,9 @@ class Potentiostat(PotentiostatLink):
             return
         hold = self.on_pause == "hold"
         try:
-            self.send("pause_hold" if hold else "pause_open")
+            # looked at before: no sample of the pause may be older than its beginning
             reading = self._look()
+            self.send("pause_hold" if hold else "pause_open")
         except Exception as error:  # the RunEngine must get on with its own pause
             log.error("%s could not be paused (%s); its protocol is ended", self.name, error)
             self.stop()

@@ -7,6 +7,7 @@ from typing import Any
 
 from ophyd import Device
 
+from ..models.time_axis import Clock
 from .cell_log import CellLog
 from .cell_log_capacity import summed_mah
 from .signals import number_key
@@ -29,6 +30,14 @@ class RecordedCell(Device):
     ----------
     name : str
     log : CellLog
+    clock : Clock, optional
+        How the cycler's clock lies; its times are turned into ours.
+
+    Attributes
+    ----------
+    clock : str
+        What told the zone of the log's times.
+    fitted : Clock or None
 
     Raises
     ------
@@ -37,7 +46,13 @@ class RecordedCell(Device):
     """
 
     def __init__(
-        self, prefix: str = "", *, name: str = "cell", log: CellLog, **kwargs: Any
+        self,
+        prefix: str = "",
+        *,
+        name: str = "cell",
+        log: CellLog,
+        clock: Clock | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(prefix, name=name, **kwargs)
         if log.start_utc_s is None:
@@ -45,8 +60,9 @@ class RecordedCell(Device):
                 "the cell log does not say when it began, so it cannot be joined by time; give it "
                 "the column Unix Time / s"
             )
+        utc_s = log.start_utc_s + log.time_s
         self._columns = {
-            "utc_s": log.start_utc_s + log.time_s,
+            "utc_s": utc_s if clock is None else clock.time_s(utc_s),
             "device_time_s": log.time_s,
             "voltage_v": log.voltage_v,
             "current_ma": log.current_a * 1e3,
@@ -55,7 +71,7 @@ class RecordedCell(Device):
         }
         if log.capacity_mah is not None:
             self._columns["capacity_cycler_mah"] = log.capacity_mah
-        self.clock = log.clock
+        self.clock, self.fitted = log.clock, clock
         self._collected = False
 
     def describe_collect(self) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ result, bit for bit for direct models fed the same fixed blocks, else to 1e-6 re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -55,6 +55,9 @@ class Batch:
     axes : mapping of name to array
         What goes with the bins of patterns of one line and the channels of spectra:
         ``two_theta_deg`` or ``q_per_a`` (bins,), ``energy_kev_axis`` (channels,), ...
+    names : sequence of hashable
+        One for each frame, by which no other frame of this process is called; empty where they
+        have none. Analyses of one run may share by them what both make of a frame.
     """
 
     frames: np.ndarray
@@ -62,6 +65,7 @@ class Batch:
     coordinates: Mapping[str, np.ndarray] = field(default_factory=dict)
     corrections: Corrections = field(default_factory=Corrections)
     axes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    names: Sequence[Hashable] = ()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -74,6 +78,7 @@ class Batch:
             {name: values[rows] for name, values in self.coordinates.items()},
             self.corrections,
             self.axes,
+            [self.names[row] for row in np.arange(len(self))[rows]] if self.names else (),
         )
 
 

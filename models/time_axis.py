@@ -7,6 +7,7 @@ between the samples at different places narrow them far below the sampling inter
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +101,15 @@ def pulse_edges(time_s: np.ndarray, current: np.ndarray) -> Edges:
     sure = np.flatnonzero(level >= 0)
     change = np.flatnonzero(np.diff(level[sure]) != 0)
     return Edges(time_s[sure[change]], time_s[sure[change + 1]], level[sure[change + 1]] == 1)
+
+
+def joined_edges(parts: Sequence[Edges]) -> Edges:
+    """Return the edges of pieces of a log, which follow each other, as one."""
+    return Edges(
+        np.concatenate([part.after_s for part in parts]),
+        np.concatenate([part.before_s for part in parts]),
+        np.concatenate([part.rising for part in parts]),
+    )
 
 
 def fit_clock(ours: Edges, others: Edges) -> Clock:

@@ -18,6 +18,7 @@ from ..callbacks.record import Recorder, read_journal
 from .store.catalog import Catalog, open_catalog
 from .store.places import allowed
 from .store.runs import analyses, documents, find
+from .store.store_process import StoreProcess
 from .store.writer import StoreWriter
 
 DIRECTORY_VARIABLE = "FLYBACK_DIRECTORY"
@@ -114,6 +115,9 @@ class Archive:
         See `layout`.
     store_uri : str, optional
         A Tiled server's URI in place of the embedded catalogue.
+    store_worker : {"thread", "process"}
+        What writes into the catalogue. A process starts for seconds, but leaves the interpreter
+        of this one to the analyses.
 
     Attributes
     ----------
@@ -123,7 +127,11 @@ class Archive:
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str] | None = None, *, store_uri: str | None = None
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        store_uri: str | None = None,
+        store_worker: str = "thread",
     ) -> None:
         self.layout = layout(directory)
         self.recorder = Recorder(self.layout.journal)
@@ -132,7 +140,10 @@ class Archive:
         self.catalog: Catalog = open_catalog(
             self.layout.catalog, readable=self.readable, uri=store_uri
         )
-        self.writer = StoreWriter(self.catalog, journal=self.layout.journal)
+        batches = None
+        if store_worker == "process":
+            batches = StoreProcess(self.layout.catalog, readable=self.readable, uri=store_uri)
+        self.writer = StoreWriter(self.catalog, journal=self.layout.journal, batches=batches)
         bus = os.environ.get(BUS_VARIABLE)
         self.bus = BusPublisher(bus, self.layout.journal) if bus else None
 

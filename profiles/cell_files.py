@@ -19,6 +19,11 @@ from ..devices.recorded_cell import RecordedCell
 from ..devices.recording import Recording
 from ..devices.recording_series import inside_zip, members
 from ..devices.time_zones import time_zone
+from ..devices.witness_log import read_witness
+from ..models.time_axis import Clock, ClockError, Edges, fit_clock, joined_edges, pulse_edges
+
+MARGIN_S, GAP_S = 600.0, 60.0
+"""By so much the clocks may be apart; after such a gap a witness goes on with a new piece."""
 
 
 def run_convert(file: Path, to: Path, zone: str | None = None) -> str:
@@ -45,7 +50,9 @@ def run_convert(file: Path, to: Path, zone: str | None = None) -> str:
     return "\n".join([f"{target}: {len(log)} samples", *(f"note: {note}" for note in log.notes)])
 
 
-def open_cell(path: Path, notes: list[str], zone: str | None = None) -> RecordedCell:
+def open_cell(
+    path: Path, notes: list[str], zone: str | None = None, witness: Path | None = None
+) -> RecordedCell:
     """Read a cell log, which may lie in a .zip, as the device ``cell``.
 
     Parameters
@@ -56,20 +63,66 @@ def open_cell(path: Path, notes: list[str], zone: str | None = None) -> Recorded
         Is told what was assumed.
     zone : str, optional
         Of the cycler's clock, such as ``Europe/Berlin``.
+    witness : Path, optional
+        A log of the current's pulses by the frames' clock (`devices.witness_log`), from which it
+        is told how the cycler's clock lies.
 
     Raises
     ------
     CellLogError
-        When it cannot be read.
+        When it, or the witness, cannot be read.
+    ClockError
+        When the pulses do not say how the clocks lie.
     ValueError
         When it does not say when it began.
     """
     within = None if path.exists() else inside_zip(path)
     shown = None if zone is None else time_zone(zone, "cell.time_zone")
     log = read_cell_log(path, shown) if within is None else _from_zip(*within, shown)
-    cell = RecordedCell(name="cell", log=log)
+    clock = None if witness is None else clock_of(log, witness)
+    cell = RecordedCell(name="cell", log=log, clock=clock)
     notes += [f"cell log: {note}" for note in log.notes]
+    if clock is not None:
+        notes.append(
+            f"cell log: by the pulses in {witness.name if witness else ''} its clock is"
+            f" {clock.offset_s:.3f} s behind the frames' (within {clock.offset_bound_s:.3f}) and"
+            f" {1e6 * clock.drift:.1f} ppm slow (within {1e6 * clock.drift_bound:.1f})"
+        )
     return cell
+
+
+def clock_of(log: CellLog, witness: Path) -> Clock:
+    """Find how a cycler's clock lies from pulses of current that the beamline saw too.
+
+    Pulses may have either sign. A witness with gaps, of the pulses before and after an experiment,
+    is taken piece by piece: around each, by `MARGIN_S`, nothing but pulses of one size may flow,
+    for less than half of the time.
+
+    Raises
+    ------
+    CellLogError, ClockError
+        As of `open_cell`.
+    """
+    seen_s, reading = read_witness(witness)
+    logged_s, first = np.unique(log.time_s + (log.start_utc_s or 0.0), return_index=True)
+    current = log.current_a[first]
+    ours, others = [], []
+    for piece in np.split(np.arange(len(seen_s)), np.flatnonzero(np.diff(seen_s) > GAP_S) + 1):
+        begin, end = seen_s[piece[[0, -1]]]
+        near = (logged_s >= begin - MARGIN_S) & (logged_s <= end + MARGIN_S)
+        if not near.any():
+            apart_h = (float(np.median(seen_s)) - float(np.median(logged_s))) / 3600
+            raise ClockError(
+                f"{witness.name} and the cell log lie {apart_h:.1f} h apart by their clocks; give"
+                " the cycler's zone as cell.time_zone, or the witness of this log"
+            )
+        ours.append(_edges(seen_s[piece], reading[piece]))
+        others.append(_edges(logged_s[near], current[near]))
+    return fit_clock(joined_edges(ours), joined_edges(others))
+
+
+def _edges(time_s: np.ndarray, current: np.ndarray) -> Edges:
+    return pulse_edges(time_s, np.abs(current - np.median(current)))
 
 
 def _from_zip(archive_path: Path, member: str, zone: tzinfo | None) -> CellLog:

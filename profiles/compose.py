@@ -9,13 +9,12 @@ from typing import Any
 from ..callbacks.live import Analysis, LiveCallback
 from ..callbacks.publish import Publisher
 from .registry import SettingError, check_table, load, plugins, unknown
-from .schema import Profile, ProfileError
+from .schema import WORKERS, Profile, ProfileError
 
 OpenPublisher = Callable[..., Publisher]
 Build = Callable[[Mapping[str, Any], Callable[[], Publisher]], LiveCallback | None]
 CAMERA = "camera"
 WORKER = "worker"
-WORKERS = ("thread", "process")
 
 
 def make_devices(profile: Profile) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from .warming import unpublished
 
 _REHEARSED = 4
 _LONGEST_S = 60.0
-_CELL_ZONE, _FRAMES_ZONE = "cell.time_zone", "frames.time_zone"
+_CELL_ZONE, _FRAMES_ZONE, _WITNESS = "cell.time_zone", "frames.time_zone", "cell.witness"
 _CORRECTIONS = ("dark", "gain", "bad_pixels")
 
 
@@ -60,7 +61,8 @@ def run_play(
         Whose analyses' tables count.
     settings : mapping, optional
         ``NAME.key`` sets an analysis, a bare key metadata that the file lacks or has wrong;
-        ``cell.time_zone`` and ``frames.time_zone`` are those of clocks that do not say theirs.
+        ``cell.time_zone`` and ``frames.time_zone`` are those of clocks that do not say theirs,
+        ``cell.witness`` a log of the current by the frames' clock, which tells the cycler's.
     rate : float, "real", "max" or None
         Frames per second; "real" is the file's own pace. None is that too where it takes a minute
         at most, else "max".
@@ -83,9 +85,9 @@ def run_play(
     if not analyses:
         raise SettingError("--analysis needs at least one name; flyback plugins lists them")
     settings = dict(settings or {})
-    zones = {key: settings.pop(key, None) for key in (_CELL_ZONE, _FRAMES_ZONE)}
-    if cell is None and any(zones.values()):
-        raise SettingError(f"{_CELL_ZONE} and {_FRAMES_ZONE} need --cell FILE")
+    clocks = {key: settings.pop(key, None) for key in (_CELL_ZONE, _FRAMES_ZONE, _WITNESS)}
+    if cell is None and any(clocks.values()):
+        raise SettingError(f"{', '.join(clocks)} need --cell FILE")
     bare = {key: value for key, value in settings.items() if "." not in key}
     check_metadata(bare)
     chosen = _with_analyses(read_profile(profile), analyses)
@@ -95,16 +97,20 @@ def run_play(
     files = expand(file)
     with Recording(files, **known) as recording:
         report.warnings += recording.notes
-        log = joined = None
+        log = joined = witness = None
         if cell is not None:
-            log = open_cell(cell, report.warnings, zones[_CELL_ZONE])
-            joined = join_cell(recording, log, report.warnings, zones[_FRAMES_ZONE])
+            witness = None if clocks[_WITNESS] is None else Path(str(clocks[_WITNESS]))
+            log = open_cell(cell, report.warnings, clocks[_CELL_ZONE], witness)
+            joined = join_cell(recording, log, report.warnings, clocks[_FRAMES_ZONE])
         pace = _pace(rate, recording, report.warnings)
         camera, coils, metadata = play(recording, place.frames, rate=pace)
         metadata |= bare | _recorded(files)
         if log is not None:
             metadata |= {"cell_log": str(cell), "cell_clock": log.clock}
-            metadata |= {"frames_clock": str(zones[_FRAMES_ZONE])} if zones[_FRAMES_ZONE] else {}
+            if clocks[_FRAMES_ZONE]:
+                metadata["frames_clock"] = str(clocks[_FRAMES_ZONE])
+            if log.fitted is not None:
+                metadata |= {"cell_witness": str(witness), "cell_clock_fit": asdict(log.fitted)}
         _rehearse(chosen, metadata, recording, coils)
         devices = {"camera": camera, "scan_coils": coils}
         with open_session(chosen, directory, devices=devices, warm=False) as session:

@@ -5,6 +5,7 @@ description = "..."
 
 [store]                       # optional: an embedded catalogue in the directory otherwise
 uri = "http://127.0.0.1:8000"
+worker = "process"            # written from a process of its own; "thread" otherwise
 
 [devices.scan_coils]
 plugin = "sim_scan_coils"     # any installed device plugin
@@ -31,13 +32,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .registry import GROUPS, PluginError, load, plugins, unknown
 
 SECTIONS = ("profile", "store", "devices", "plans", "analyses", "rules", "metadata")
+WORKERS = ("thread", "process")
+"""What may do the work of an analysis, or of the store, beside a run."""
 
 
 class ProfileError(ValueError):
@@ -54,6 +57,8 @@ class Profile:
     description : str
     store_uri : str or None
         A Tiled server; None for the embedded catalogue.
+    store_worker : {"thread", "process"}
+        What writes into the catalogue: a thread of the session, or a process of its own.
     devices : dict of str to dict
         Table of each device, in the order in which they are made.
     plans : list of str or None
@@ -68,6 +73,7 @@ class Profile:
     name: str
     description: str = ""
     store_uri: str | None = None
+    store_worker: str = "thread"
     devices: dict[str, dict[str, Any]] = field(default_factory=dict)
     plans: list[str] | None = None
     analyses: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -88,17 +94,7 @@ class Profile:
             else:
                 known = list(analyses)
                 raise ProfileError(unknown("analysis to set", name, known))
-        return Profile(
-            self.name,
-            self.description,
-            self.store_uri,
-            self.devices,
-            self.plans,
-            analyses,
-            metadata,
-            self.baseline,
-            self.rules,
-        )
+        return replace(self, analyses=analyses, metadata=metadata)
 
 
 def read_profile(name: str | Path) -> Profile:
@@ -134,7 +130,11 @@ def parse_profile(name: str, table: Mapping[str, Any]) -> Profile:
             raise ProfileError(f"profile {name!r}: [{section}] must be a table, got {value!r}")
     head, store = table.get("profile", {}), table.get("store", {})
     _only(name, "profile", head, ("description", "baseline"))
-    _only(name, "store", store, ("uri",))
+    _only(name, "store", store, ("uri", "worker"))
+    if (worker := store.get("worker", WORKERS[0])) not in WORKERS:
+        raise ProfileError(
+            f"profile {name!r}: [store] worker must be 'thread' or 'process', got {worker!r}"
+        )
     _only(name, "plans", table.get("plans", {}), ("use",))
     devices = {key: dict(value) for key, value in table.get("devices", {}).items()}
     for device, settings in devices.items():
@@ -147,6 +147,7 @@ def parse_profile(name: str, table: Mapping[str, Any]) -> Profile:
         name=name,
         description=head.get("description", ""),
         store_uri=store.get("uri"),
+        store_worker=worker,
         devices=devices,
         plans=table.get("plans", {}).get("use"),
         analyses={key: dict(value) for key, value in table.get("analyses", {}).items()},

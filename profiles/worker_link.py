@@ -1,4 +1,4 @@
-"""The two ends of what is said between a session and the process of one analysis.
+"""The two ends of what is said between a session and a process that it started.
 
 Messages are tuples, ``(kind, ...)``, pickled into a pipe: both ends are of one session, and nothing
 from elsewhere goes through. Frames do not; they are read in shared memory (`models.ring_memory`).
@@ -7,7 +7,9 @@ from elsewhere goes through. Frames do not; they are read in shared memory (`mod
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -66,24 +68,45 @@ class Pipe:
             self._sink.close()
 
 
+def standard_pipe() -> Pipe:
+    """Return the pipe to a session of a process that it started.
+
+    What a library prints goes to standard error: standard output is the pipe. Ctrl-C is for the
+    session.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return Pipe(sys.stdin.buffer, sink)  # type: ignore[arg-type]
+
+
 class Link:
-    """A process that runs one analysis, seen from the session.
+    """A process, such as that of one analysis, seen from the session.
 
     Parameters
     ----------
     name : str
-        Of the analysis.
+        Of the analysis, for messages.
     setup : tuple
         First message; see `worker_process`.
     heard : callable (kind, ...)
         Gets all messages but answers, on a thread of its own.
+    module : str
+        What the process runs.
     """
 
-    def __init__(self, name: str, setup: tuple[Any, ...], heard: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        setup: tuple[Any, ...],
+        heard: Callable[..., None],
+        *,
+        module: str = "flyback.profiles.worker_process",
+    ) -> None:
         self._name, self._heard = name, heard
         # -m, not multiprocessing: that would run a user's script again in the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flyback.profiles.worker_process"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),

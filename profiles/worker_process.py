@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import queue
-import signal
-import sys
 import threading
 import time
 import traceback
@@ -154,11 +152,7 @@ def _sendable(error: BaseException | None) -> BaseException | None:
 
 def main() -> None:
     """Serve the session at the other end of standard input and output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the session
-    # what a library prints goes to standard error: standard output is the pipe
-    sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    pipe = link.Pipe(sys.stdin.buffer, sink)  # type: ignore[arg-type]
+    pipe = link.standard_pipe()
     worker: Worker | None = None
     status = 1
     try:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from itertools import repeat
 from typing import Self
 
 import numpy as np
 
 from ..base import Batch, Corrections, Quantity
 from .geometry import LABELS
-from .integrator import Integrator
+from .shared_integrator import SharedIntegrator
 
-Make = Callable[[tuple[int, int], Corrections], Integrator]
+Make = Callable[[tuple[int, int], Corrections], SharedIntegrator]
 MONITOR = "monitor"
 _KEPT = ("time_s",)
+
+
+def named(batch: Batch) -> Iterator[tuple[np.ndarray, Hashable]]:
+    """Yield the frames of a batch with their names, None where they have none."""
+    return zip(batch.frames, batch.names or repeat(None), strict=False)
 
 
 class Integration:
@@ -21,7 +27,7 @@ class Integration:
 
     Parameters
     ----------
-    make : callable ((h, w), Corrections) -> Integrator
+    make : callable ((h, w), Corrections) -> SharedIntegrator
         Called once, when the first frames say their shape and the camera its corrections.
     monitor : str
         What the coordinate ``monitor`` of the batches is, a beam current for each frame, by which
@@ -31,7 +37,7 @@ class Integration:
 
     def __init__(self, make: Make, *, monitor: str = MONITOR) -> None:
         self._make, self.monitor = make, monitor
-        self.integrator: Integrator | None = None
+        self.integrator: SharedIntegrator | None = None
         self._rows: dict[str, list[np.ndarray]] = {}
 
     def partial_fit(self, batch: Batch) -> Self:
@@ -59,8 +65,8 @@ class Integration:
         n, bins = len(batch), integrator.bins
         intensity, sigma = np.empty((n, bins)), np.empty((n, bins))
         lost = np.zeros(n, np.int64)
-        for i, frame in enumerate(batch.frames):
-            intensity[i], sigma[i], lost[i] = integrator(frame)
+        for i, (frame, name) in enumerate(named(batch)):
+            intensity[i], sigma[i], lost[i] = integrator(frame, name)
         by = np.ones(n)
         stated = batch.coordinates.get(MONITOR)
         if stated is not None:

@@ -17,6 +17,7 @@ from .integration_kernels import sum_split, sum_whole, sum_whole_float
 
 Split = Literal["no", "bbox"]
 MOST_BINS = 30_000
+_EPSILON = 16 * float(np.finfo(np.float64).eps)
 
 
 class Integrator:
@@ -43,6 +44,8 @@ class Integrator:
     ----------
     axis : (bins,) float64
         Centres of the bins, in the geometry's unit.
+    norm : (bins,) float64
+        Pixels of a bin, each with its solid angle, polarisation and flat field.
     pixels_used : int
         Those that are not masked.
 
@@ -131,7 +134,7 @@ class Integrator:
         outside = ~self._used | (bins < 0) | (bins >= self.bins)
         kind = np.int16 if self.bins < np.iinfo(np.int16).max else np.int32
         self._bins = np.where(outside, self.bins, bins).astype(kind)
-        self._norm = self._whole(self._share)
+        self.norm = self._whole(self._share)
         self._dark_sum = None if self._dark is None else self._whole(self._dark)
 
     def _whole(self, values: np.ndarray) -> np.ndarray:
@@ -162,7 +165,7 @@ class Integrator:
             axis=1,
         )
         self._shares = np.where(used[:, None], shares, 0.0).astype(np.float32)
-        self._norm = self._split_up(np.arange(len(used)), self._share)
+        self.norm = self._split_up(np.arange(len(used)), self._share)
         self._dark_sum = (
             None if self._dark is None else self._split_up(np.arange(len(used)), self._dark)
         )
@@ -220,6 +223,9 @@ class Integrator:
             lost = int(sum_split(flat, *pixels, top, sums, self._lost))
             both = sums.sum(axis=0)[: self.bins]
             signal, variance = (both[:, :2] + np.cumsum(both[:, 2:], axis=0)).T
+            # what a sum of differences leaves where nothing was counted is rounding, not variance
+            rounding = _EPSILON * np.cumsum(np.abs(both[:, 3]))
+            variance = np.where(variance > rounding, variance, 0.0)
         norm, dark = self._norms(lost)
         if dark is not None:
             signal = signal - dark
@@ -232,7 +238,7 @@ class Integrator:
     def _norms(self, lost: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the sums of shares and dark, less those of pixels that were lost."""
         if not lost:
-            return self._norm, self._dark_sum
+            return self.norm, self._dark_sum
         pixels = self._lost[:lost]
         dark = self._dark_sum
         if self.split == "no":
@@ -246,7 +252,7 @@ class Integrator:
 
         if dark is not None and self._dark is not None:
             dark = dark - summed(self._dark)
-        return self._norm - summed(self._share), dark
+        return self.norm - summed(self._share), dark
 
 
 def believable(

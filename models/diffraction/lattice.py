@@ -148,6 +148,14 @@ def volume_a3(cell: np.ndarray) -> float:
     return float(1.0 / np.sqrt(np.linalg.det(reciprocal_metric(np.asarray(cell, float)))))
 
 
+def volumes_a3(cells: np.ndarray) -> np.ndarray:
+    """Return the volumes of many cells (..., 6), angstrom^3; NaN of cells that hold NaN."""
+    cells = np.asarray(cells, float)
+    x, y, z = np.moveaxis(np.cos(np.deg2rad(cells[..., 3:])), -1, 0)
+    product = cells[..., :3].prod(axis=-1)
+    return product * np.sqrt(1 - x**2 - y**2 - z**2 + 2 * x * y * z)
+
+
 def setting_of_metric(cell: np.ndarray) -> str:
     """Return the setting that a cell's lengths and angles allow.
 

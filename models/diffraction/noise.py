@@ -7,6 +7,7 @@ from scipy.ndimage import uniform_filter1d
 
 _SMOOTHED = 5
 _LIKE_COUNTS = (0.6, 1.6)
+_MANY = 1000.0
 
 
 def gain_of(pattern: np.ndarray) -> float:
@@ -65,3 +66,33 @@ def weights(
     share = uniform_filter1d(good.astype(float), _SMOOTHED)
     level = uniform_filter1d(intensity, _SMOOTHED) / np.maximum(share, 1e-9)
     return intensity, np.where(good, 1 / np.sqrt(gain * np.maximum(level, gain)), 0.0)
+
+
+def steadied(sigma: np.ndarray, norm: np.ndarray) -> np.ndarray:
+    """Return sigmas of counts, those of few from five neighbours.
+
+    A bin's own count would give low counts the larger weight, and so lower every sum; a bin without
+    counts would have none or, where its sigma is next to nothing, all. From about a thousand counts
+    on its own says more than those of the neighbours, of which some may lie on a line's flank.
+
+    Parameters
+    ----------
+    sigma : (m,) float
+        Of an integrated pattern; not finite in a bin without pixels.
+    norm : (m,) float
+        Of `integrator.Integrator`: a pattern times it is counts.
+
+    Returns
+    -------
+    (m,) float64
+        NaN in a bin without pixels. Five bins in which nothing was counted are taken as if one
+        count had been.
+    """
+    good = np.isfinite(sigma) & (norm > 0)
+    pixels = np.where(good, norm, 0.0)
+    own = np.where(good, sigma * norm, 0.0) ** 2
+    counts = np.maximum(uniform_filter1d(own, _SMOOTHED) * _SMOOTHED, 1.0)
+    around = np.maximum(uniform_filter1d(pixels, _SMOOTHED) * _SMOOTHED, pixels)
+    near = counts * pixels / np.where(good, around, 1.0)
+    variance = (own**2 + _MANY * near) / (own + _MANY)
+    return np.where(good, np.sqrt(variance) / np.where(good, norm, 1.0), np.nan)

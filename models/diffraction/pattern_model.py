@@ -216,9 +216,18 @@ class PatternModel:
         it = self.phases[phase]
         return it.lattice.cell_of(theta[self.cell_rows(phase)], it.cell)
 
-    def volume_ratio(self, theta: np.ndarray, phase: int) -> float:
-        """Return the cell's volume over that of the CIF."""
-        return volume_a3(self.cell(theta, phase)) / self.phases[phase].volume_a3
+    def volume_of_amount(self, theta: np.ndarray, phase: int) -> float:
+        """Return the volume of a unit amount of a phase.
+
+        Amounts are of lines as strong as those of the CIF's cell. Those of another are weaker by
+        the square of the cell's volume, and stronger by the Lorentz factor of where they lie.
+        """
+        it, cell = self.phases[phase], self.cell(theta, phase)
+        q = it.q_per_a
+        inside = (q >= self.q[0]) & (q <= self.q[-1])
+        was = it.intensity[inside] @ self.axis.strength(q[inside])
+        now = it.intensity[inside] @ self.axis.strength(it.q_at(cell)[inside])
+        return float((volume_a3(cell) / it.volume_a3) ** 2 * was / now)
 
     def free(self, fitted: Sequence[int], kinds: Sequence[str] = KINDS) -> np.ndarray:
         """Return the rows of theta that a fit of these phases may change."""

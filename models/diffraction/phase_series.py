@@ -7,14 +7,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..base import Batch, Corrections, Event, Quantity
+from ..base import Batch, Event, Quantity
+from ..mass_balance import mass_balance
 from .hypotheses import compile_kernels
-from .integration import MONITOR
-from .integrator import Integrator
-from .noise import gain_of, weights
+from .integration import MONITOR, Make, named
+from .lattice import volumes_a3
+from .noise import gain_of, steadied, weights
 from .pattern_axis import PatternAxis, pattern_axis
 from .peaks import PeakTracks
 from .powder import PowderPhase
+from .shared_integrator import SharedIntegrator
 from .tracked import Tracked
 from .tracker import PhaseTracker
 from .verdict import UNDECIDED, Verdicts
@@ -37,8 +39,12 @@ class PhaseSeries:
         Of `pattern_axis`.
     lines : int
         Lines to follow without any crystal.
-    integrator : callable ((h, w), Corrections) -> Integrator, optional
+    integrator : callable ((h, w), Corrections) -> SharedIntegrator, optional
         Makes patterns over q of images.
+    mass : str, optional
+        An element whose mass in the crystals, windows aside, is compared with its first value.
+    mass_first : int
+        Frames whose mean is the first value.
     **settings
         Of `PhaseTracker`.
 
@@ -60,12 +66,15 @@ class PhaseSeries:
         q_min_per_a: float | None = None,
         q_max_per_a: float | None = None,
         lines: int = 12,
-        integrator: Callable[[tuple[int, int], Corrections], Integrator] | None = None,
+        integrator: Make | None = None,
+        mass: str | None = None,
+        mass_first: int = 1,
         **settings: Any,
     ) -> None:
+        self._mass, self._mass_first = mass, int(mass_first)
         self._read = read
         self._make = integrator
-        self._integrator: Integrator | None = None
+        self._integrator: SharedIntegrator | None = None
         self._window = list(window)
         self._axis_settings = {
             "wavelength_a": wavelength_a,
@@ -110,8 +119,9 @@ class PhaseSeries:
                 self._integrator = self._make((h, w), batch.corrections)
             axes = {"q_per_a": self._integrator.axis}
             beam = self._beam_at(batch)
-            for row, image in enumerate(batch.frames):
-                intensity, sigma, _ = self._integrator(image)
+            for row, (image, name) in enumerate(named(batch)):
+                intensity, sigma, _ = self._integrator(image, name)
+                sigma = steadied(sigma, self._integrator.norm)
                 by = beam[row]
                 self.add(intensity / by, int(batch.scan_index[row]), sigma / by, axes)
             return self
@@ -203,6 +213,8 @@ class PhaseSeries:
         strange = [name for name in self._window if name not in names]
         if strange:
             raise ValueError(f"window names {strange[0]!r}, which is none of {', '.join(names)}")
+        if self._mass is not None and not any(phase.atoms.get(self._mass) for phase in phases):
+            raise ValueError(f"mass names {self._mass}, which none of {', '.join(names)} holds")
         window = [names.index(name) for name in self._window]
         self.tracker = PhaseTracker(phases, self.axis.axis, window=window, **self._settings)
         self.verdicts = Verdicts(self.tracker)
@@ -287,7 +299,25 @@ class PhaseSeries:
             np.isfinite(unknown).any(axis=1).astype(np.int8), "", ("frame",)
         )
         result["chi2"] = Quantity(float(self.frames[-1].reduced_chi2))
-        return result
+        return result | self._of_mass(tracker, gathered("amount"), gathered("amount_sigma"))
+
+    def _of_mass(
+        self, tracker: PhaseTracker, amount: np.ndarray, sigma: np.ndarray
+    ) -> dict[str, Quantity]:
+        """Return how much of an element the crystals hold, against the first frames."""
+        if self._mass is None:
+            return {}
+        each = np.array([phase.atoms.get(self._mass, 0.0) for phase in tracker.phases])
+        known = np.array([phase.volume_a3 for phase in tracker.phases])
+        now = volumes_a3(np.array([frame.cell for frame in self.frames]))
+        density = each * tracker.counted / np.where(np.isfinite(now), now, known)
+        mass = np.nansum(amount * density, axis=1)
+        if not np.mean(mass[: self._mass_first]) > 0:
+            return {}
+        spread = np.sqrt(np.nansum((sigma * density) ** 2, axis=1))
+        timed = len(self._times_s) == len(self._index)
+        times = np.array(self._times_s) if timed else None
+        return mass_balance(mass, spread, times, first=self._mass_first)
 
     def _indexed(self, frames: np.ndarray) -> np.ndarray:
         """Return scan indices for numbers of frames, -1 where there is none."""

@@ -8,6 +8,7 @@ a per cent, only the positions of its lines move.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ class PowderPhase:
         Multiplicity times |F|^2, thermal motion included. What a powder of volume V in a beam
         scatters into a line is proportional to ``V * intensity / cell volume^2 * Lorentz
         polarisation factor``.
+    atoms : mapping of str to float
+        How many of each element are in the cell.
     """
 
     name: str
@@ -54,6 +57,7 @@ class PowderPhase:
     hkl: np.ndarray
     multiplicity: np.ndarray
     intensity: np.ndarray
+    atoms: Mapping[str, float]
 
     @property
     def q_per_a(self) -> np.ndarray:
@@ -140,7 +144,18 @@ def read_phase(
         hkl=hkl[named[keep]],
         multiplicity=planes[keep],
         intensity=total[keep],
+        atoms=_atoms(structure),
     )
+
+
+def _atoms(structure: Any) -> dict[str, float]:
+    """Return how many of each element are in a cell; occupancies are crystallographic."""
+    images = sum(1 for _ in structure.spacegroup.operations())
+    counts: dict[str, float] = {}
+    for site in structure.sites:
+        symbol = site.element.name
+        counts[symbol] = counts.get(symbol, 0.0) + images * float(site.occ)
+    return counts
 
 
 def _structure(path: Path) -> Any:

@@ -103,9 +103,9 @@ def summed_up(
             amount[phase] = max(seen, 0.0)
             amount_sigma[phase], evidence[phase] = unsure, z
             covariance[phase, phase] = unsure**2 if np.isfinite(unsure) else 0.0
-    ratio = np.array([model.volume_ratio(fit.theta, k) for k in range(p)]).reshape(p)
-    amount, amount_sigma = amount * ratio**2, amount_sigma * ratio**2
-    covariance = covariance * np.outer(ratio**2, ratio**2)
+    each = np.array([model.volume_of_amount(fit.theta, k) for k in range(p)]).reshape(p)
+    amount, amount_sigma = amount * each, amount_sigma * each
+    covariance = covariance * np.outer(each, each)
     volume, volume_sigma = _parts(amount, covariance, counted)
     at = np.full(model.n_parameters, np.inf)
     at[fit.free] = sigma[len(fit.x) :]

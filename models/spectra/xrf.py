@@ -10,10 +10,10 @@ import numpy as np
 
 from ..base import Quantity
 from ..experiment import Experiment, MissingMetadata
+from ..mass_balance import mass_balance
 from .calibration import find
 from .detector_fit import DetectorFit, Scatter
 from .lines import Family, parse, visible
-from .mass_balance import mass_balance
 from .response import Response
 from .spectra_model import SpectraModel, geometry
 

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -21,9 +21,10 @@ from filelock import FileLock
 
 from ...callbacks.journal import let_go, writer_lock
 from ...callbacks.record import RunIndex, journal_path, read_journal
+from ..worker_link import WorkerDiedError
+from .batches import FORGET, Batches, BatchWriter
 from .catalog import Catalog
 from .feeding import STORE_LOCK, feed
-from .run_writer import RunWriter
 
 FLUSH_PERIOD_S = 0.25
 CAPACITY = 50_000
@@ -42,6 +43,9 @@ class StoreWriter:
         Folder of the journals, from which a run that failed is fed again.
     capacity : int
         Most documents that may wait.
+    batches : Batches, optional
+        What writes, such as a `StoreProcess`, which is closed with this; by default the catalogue
+        is written to in this process.
 
     Attributes
     ----------
@@ -56,6 +60,7 @@ class StoreWriter:
         *,
         journal: str | os.PathLike[str] | None = None,
         capacity: int = CAPACITY,
+        batches: Batches | None = None,
     ) -> None:
         self.problems: dict[str, str] = {}
         self._catalog = catalog
@@ -64,7 +69,8 @@ class StoreWriter:
         self._index = RunIndex()
         self._waiting: deque[tuple[str, str, Mapping[str, Any]]] = deque()
         self._changed = threading.Condition()
-        self._runs: dict[str, RunWriter] = {}
+        self._batches = BatchWriter(catalog) if batches is None else batches
+        self._open: set[str] = set()
         self._stopped: set[str] = set()
         self._claims: dict[str, FileLock] = {}
         self._retry_at, self._retry_s = 0.0, FIRST_RETRY_S
@@ -126,6 +132,7 @@ class StoreWriter:
             thread.join()
         for run in list(self._claims):
             self._release(run)
+        self._batches.close()
 
     def __enter__(self) -> Self:
         return self
@@ -152,40 +159,32 @@ class StoreWriter:
     def _is_urgent(self) -> bool:
         return self._closing or self._stop_waits or self._asked > self._answered
 
-    def _write(self, batch: list[tuple[str, str, Mapping[str, Any]]]) -> None:
+    def _write(self, documents: list[tuple[str, str, Mapping[str, Any]]]) -> None:
         """Write documents; what fails fails for one run only."""
-        away = not self._catalog.is_reachable()
-        for run, name, doc in batch:
-            if away:
-                self._give_up(run, f"{self._catalog.name} did not answer")
-            elif run not in self.problems:
-                self._attempt(run, self._take, run, name, doc)
+        batch: list[tuple[str, str, Mapping[str, Any]]] = []
+        for run, name, doc in documents:
+            if run not in self.problems:
+                self._open.add(run)
+                batch.append((run, name, doc))
+            elif name == "stop":
+                batch.append((run, FORGET, {}))
+        if batch or self._open:
+            try:
+                failed = self._batches.write(batch)
+            except WorkerDiedError as error:
+                failed = dict.fromkeys(self._open, str(error))
+            for run, reason in failed.items():
+                self._give_up(run, reason)
+        for run, name, _ in documents:
             if name == "stop":
-                self._runs.pop(run, None)
+                self._open.discard(run)
                 if run in self.problems:
                     self._stopped.add(run)
                 else:
                     self._release(run)
-        for run, writer in list(self._runs.items()):
-            if away:
-                self._give_up(run, f"{self._catalog.name} did not answer")
-            else:
-                self._attempt(run, writer.flush)
-
-    def _take(self, run: str, name: str, doc: Mapping[str, Any]) -> None:
-        if name == "start":
-            self._runs[run] = RunWriter(self._catalog.container_of(doc))
-        self._runs[run](name, doc)
-
-    def _attempt(self, run: str, action: Callable[..., None], *args: Any) -> None:
-        try:
-            action(*args)
-        # Whatever it is, it may not reach the acquisition: the journal has the run.
-        except Exception as error:
-            self._give_up(run, f"{type(error).__name__}: {error}")
 
     def _give_up(self, run: str, reason: str) -> None:
-        self._runs.pop(run, None)
+        self._open.discard(run)
         if run not in self.problems:
             logger.warning("the run %s is not whole in the catalogue yet: %s", run, reason)
         self.problems[run] = reason

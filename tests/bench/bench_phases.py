@@ -60,7 +60,7 @@ def series(phases):
             row = model.shape_row(p)
             theta[row : row + 3] = width**2, 0.0, 0.4 if p < 3 else 0.2
         theta[-1] = 2e-4 * np.sin(at * 4)
-        ratio = np.array([model.volume_ratio(theta, p) ** 2 for p in range(4)])
+        ratio = np.array([model.volume_of_amount(theta, p) for p in range(4)])
         lines = (np.append(volume, 0.25) / ratio) @ model.columns(theta)
         scale = COUNTS / lines.max() if scale is None else scale
         under = 60 * np.exp(-(((Q - 1.9) / 1.1) ** 2)) + 25 + 8 * Q
@@ -96,7 +96,7 @@ def track(model, patterns):
 def accuracy(model, fits, volumes, cells):
     theta = np.array([f.theta for f in fits])
     amount = np.array([f.x[:3] for f in fits])
-    ratio = np.array([[model.volume_ratio(t, p) ** 2 for p in range(3)] for t in theta])
+    ratio = np.array([[model.volume_of_amount(t, p) for p in range(3)] for t in theta])
     volume = amount * ratio
     volume /= volume.sum(axis=1, keepdims=True)
     out = {"volume_rms": float(np.sqrt(((volume - volumes) ** 2).mean()))}

@@ -21,7 +21,7 @@ from flyback.callbacks.offload import Offload
 from flyback.profiles.schema import parse_profile
 from flyback.tests.bench.yardstick import record
 
-FRAMES, SPEED, EVERY_S = 250, 100.0, 30.0
+FRAMES, SPEED, EVERY_S = 260, 100.0, 30.0
 EXPOSURE_S, DRAWN = 0.02, 8
 LEFT_OUT = 50
 """Frames at the beginning that are not counted: the first fits start from nothing."""

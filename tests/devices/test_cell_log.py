@@ -31,7 +31,9 @@ def test_what_is_written_reads_back(tmp_path_factory, rows, dated):
 
 @pytest.mark.heavy
 def test_the_format_s_own_package_accepts_what_is_written(tmp_path):
-    bdf = pytest.importorskip("bdf", reason="batterydf (the extra 'validation') is not installed")
+    bdf = pytest.importorskip(
+        "bdf", reason="batterydf is not installed; it needs pandas 3, and yadg less"
+    )
     n = np.arange(20)
     log = CellLog(
         n * 10.0, 3 + n / 100, n * 1e-3, 1.75e9, {"cycle_count": n // 10, "step_count": n}

@@ -71,6 +71,6 @@ class Scene:
         """Return the expected counts, (m,), for volumes of the phases."""
         strains = [0.0] * len(volumes) if strains is None else strains
         theta = self.theta(strains)
-        ratio = [self.model.volume_ratio(theta, p) ** 2 for p in range(len(volumes))]
+        ratio = [self.model.volume_of_amount(theta, p) for p in range(len(volumes))]
         amount = self.scale * np.asarray(volumes, float) / ratio
         return amount @ self.columns(strains) + background(self.q)

@@ -14,6 +14,7 @@ from flyback.models.diffraction.geometry import (
 )
 from flyback.models.diffraction.integration import Integration
 from flyback.models.diffraction.integrator import Integrator
+from flyback.models.diffraction.shared_integrator import SharedIntegrator
 
 SHAPE = (61, 57)
 PONI = """Distance: 0.1
@@ -144,8 +145,25 @@ def test_counts_are_conserved_between_bins(poni):
     for split in ("no", "bbox"):
         integrator = Integrator(geo, bins=70, split=split)
         intensity, _, _ = integrator(image)
-        total = np.nansum(intensity * integrator._norm)
+        total = np.nansum(intensity * integrator.norm)
         assert total == pytest.approx(image.sum(), rel=1e-6)
+
+
+def test_a_bin_without_counts_has_no_variance_left_of_those_below_it(poni):
+    """Where counts end, what rounding leaves of them must not look like a small sigma."""
+    image = np.random.default_rng(3).poisson(1000, SHAPE)
+    geo = geometry(poni)
+    image[geo.radial > np.median(geo.radial)] = 0
+    integrator = Integrator(geo, bins=300, split="bbox")
+    intensity, sigma, _ = integrator(image.astype("u4"))
+    _, everywhere, _ = integrator(np.full(SHAPE, 1, "u4"))
+    dark = integrator.axis > (geo.radial + geo.half_width)[image > 0].max()
+    assert dark.sum() > 50
+    assert not sigma[dark & np.isfinite(intensity)].any()
+    counted = np.isfinite(sigma) & (sigma > 0)
+    # no sigma is less than that of the smallest share of one count that any pixel gives
+    assert (sigma[counted] * integrator.norm[counted]).min() > 1e-6
+    assert (everywhere[np.isfinite(everywhere)] > 0).all()
 
 
 def test_limits_cut_the_axis_and_pixels_outside_count_for_nothing(poni):
@@ -208,7 +226,7 @@ def test_a_run_is_integrated_the_same_however_its_frames_come(poni):
     images = np.stack([frame(np.uint16, seed) for seed in range(7)])
 
     def fed(*cuts):
-        model, first = Integration(lambda shape, c: Integrator(geometry(poni), bins=30)), 0
+        model, first = Integration(lambda shape, c: SharedIntegrator(geometry(poni), bins=30)), 0
         for stop in [*cuts, 7]:
             rows = slice(first, stop)
             times = {"time_s": 1e9 + np.arange(first, stop)}
@@ -219,7 +237,9 @@ def test_a_run_is_integrated_the_same_however_its_frames_come(poni):
     whole, cut = fed(), fed(1, 4)
     for key in ("q_per_a", "intensity", "sigma", "time_s", "scan_index"):
         np.testing.assert_array_equal(cut[key].value, whole[key].value)
-    parts = [Integration(lambda shape, c: Integrator(geometry(poni), bins=30)) for _ in range(2)]
+    parts = [
+        Integration(lambda shape, c: SharedIntegrator(geometry(poni), bins=30)) for _ in range(2)
+    ]
     parts[0].partial_fit(Batch(images[4:], np.arange(4, 7)))
     parts[1].partial_fit(Batch(images[:4], np.arange(4)))
     merged = parts[0].merge(parts[1]).result_
@@ -229,7 +249,7 @@ def test_a_run_is_integrated_the_same_however_its_frames_come(poni):
 def test_frames_that_are_empty_or_mostly_broken_are_flagged(poni):
     images = np.stack([frame(np.int32), np.zeros(SHAPE, np.int32), frame(np.int32)])
     images[2, :40] = -1
-    model = Integration(lambda shape, c: Integrator(geometry(poni), bins=30))
+    model = Integration(lambda shape, c: SharedIntegrator(geometry(poni), bins=30))
     flags = model.partial_fit(Batch(images, np.arange(3))).result_["flags"].value
     assert [flag[:11] for flag in flags] == ["1 of 3 fram"] * 2
     with pytest.raises(ValueError, match="patterns already"):

@@ -59,6 +59,51 @@ def test_volumes_and_cells_come_back_within_their_sigmas(phases):
     assert (result["onset_index"] == 0).all()
 
 
+def test_volumes_of_cells_that_differ_from_the_cifs_are_those_of_the_scattering_law(phases):
+    """Lines by V |F|^2 / Vc^2 / q^2 with the cell as it is, not as the fit has it."""
+    volumes, scales = np.array([0.6, 0.4]), (1.0, 0.985)
+    pattern = 3.0 + np.zeros_like(Q)
+    for phase, volume, scale in zip(phases, volumes, scales, strict=True):
+        q = phase.q_per_a / scale
+        area = volume * phase.intensity / (phase.volume_a3 * scale**3) ** 2 / q**2
+        for at, each in zip(q, area, strict=True):
+            pattern += 4e3 * each * np.exp(-0.5 * ((Q - at) / 0.01) ** 2)
+    sigma = np.sqrt(pattern / 1e4)
+    model = PhaseSeries(lambda q, e: phases)
+    model.partial_fit(
+        Batch(pattern[None], np.arange(1), {"sigma": sigma[None]}, axes={"q_per_a": Q})
+    )
+    found = model.result_["volume"].value[0]
+    np.testing.assert_allclose(found, volumes, atol=5e-4)
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.06])
+def test_platinum_in_the_crystals_is_conserved_or_told_to_be_lost(phases, lost):
+    """Pt becomes LiPt, whose cell changes; 4 atoms in a cell of the one, 1 in the other's."""
+    assert [phase.atoms["Pt"] for phase in phases] == [pytest.approx(4), pytest.approx(1)]
+    scene, n = Scene(phases), 30
+    part, strain = np.linspace(0.1, 0.9, n), 0.01 * np.linspace(-1, 1, n)
+    per_atom = np.stack(
+        [np.full(n, phases[0].volume_a3 / 4), phases[1].volume_a3 * (1 + strain) ** 3], 1
+    )
+    atoms = np.stack([1 - part, part], 1) * (1 - lost * np.linspace(0, 1, n))[:, None]
+    patterns = series(scene, 0.08 * atoms * per_atom, np.stack([np.zeros(n), strain], 1))
+    model = PhaseSeries(lambda q, e: phases, mass="Pt", mass_first=3)
+    times = {"time_s": 1e9 + 60.0 * np.arange(n)}
+    model.partial_fit(Batch(patterns, np.arange(n), times, axes={"q_per_a": Q}))
+    result = {key: each.value for key, each in model.result_.items()}
+    pull = (result["mass_ratio"] - atoms.sum(1)) / result["mass_ratio_sigma"]
+    assert np.sqrt((pull[3:] ** 2).mean()) < 2
+    assert np.abs(result["mass_ratio"] - atoms.sum(1)).max() < 0.03
+    assert (abs(result["mass_drift_sigmas"]) > 5) == (lost > 0)
+
+
+def test_an_element_that_no_crystal_holds_is_refused(phases):
+    model = PhaseSeries(lambda q, e: phases, mass="Fe")
+    with pytest.raises(ValueError, match="mass names Fe, which none of Pt, LiPt holds"):
+        feed(model, series(Scene(phases), [[0.5, 0.5]], [[0, 0]]))
+
+
 def test_a_phase_appears_within_two_frames_and_goes(phases):
     scene = Scene(phases)
     new = np.array([0.0] * 6 + [0.04] * 4 + [0.1] * 4 + [0.0] * 6)

@@ -113,10 +113,11 @@ def test_detectors_follow_the_cells_clock(cell, run_engine, diode):
     assert np.allclose(found["voltage_v"][last][1:], 0.25, atol=2e-3)
     assert found["capacity_mah"][-1] < 0  # 0.25 V takes lithium up
     events = [e["data"] for e in documents.of("event")]
-    assert 2 <= len(events) <= 9
+    assert len(events) >= 2  # a late look at the protocol's end may add one after it
     when = np.array([e["potentiostat_device_time_s"] for e in events])
-    grid = (when - when[0]) / 20
-    assert (np.diff(np.floor(grid + 0.5)) >= 1).all()
+    # each in a slot of its own, however late in it
+    first, last_one = np.triu_indices(len(when), 1)
+    assert (when[last_one] - when[first] > 20 * (last_one - first - 1)).all()
     assert [e["diode_count"] for e in events] == list(range(1, len(events) + 1))
     # three clocks for each sample, and they agree
     utc, monotonic = found["utc_s"], found["monotonic_s"]

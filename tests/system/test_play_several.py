@@ -165,18 +165,25 @@ def test_real_images_patterns_and_a_cell(flyback, data_folder, tmp_path):
         np.testing.assert_array_equal(saved["virtual_images.sum"], several[1:2])
 
 
-@pytest.mark.heavy
-def test_dated_images_meet_a_cell_whose_clock_is_in_another_zone(flyback, tmp_path):
-    """Images are dated in Berlin, the cycler's clock stands in New York; both say nothing of it."""
+def dated_images(tmp_path, *, minute):
+    """Write three images, a minute apart from 14 o'clock and some minutes on."""
     folder = tmp_path / "data"
     folder.mkdir()
     for k in range(3):
+        began = f"2025-07-10T14:{minute + k:02d}:00"
         header = {
             "_array_data.header_convention": "PILATUS_1.2",
-            "_array_data.header_contents": f"# 2025-07-10T14:{k:02d}:00\r\n# Exposure_time 20 s",
+            "_array_data.header_contents": f"# {began}\r\n# Exposure_time 20 s",
         }
         image = fabio.cbfimage.CbfImage(data=np.full((8, 9), k, "<i4"), header=header)
         image.write(str(folder / f"a_{k}.cbf"))
+    return folder
+
+
+@pytest.mark.heavy
+def test_dated_images_meet_a_cell_whose_clock_is_in_another_zone(flyback, tmp_path):
+    """Images are dated in Berlin, the cycler's clock stands in New York; both say nothing of it."""
+    folder = dated_images(tmp_path, minute=0)
     head = "EC-Lab ASCII FILE\nNb header lines : 4\nAcquisition started on : 07/10/2025 08:00:00\n"
     rows = "".join(f"{t}\t{3 + t / 1000}\t1.0\n" for t in range(0, 200, 5))
     (tmp_path / "cell.mpt").write_text(f"{head}time/s\tEwe/V\t<I>/mA\n{rows}")
@@ -197,3 +204,43 @@ def test_dated_images_meet_a_cell_whose_clock_is_in_another_zone(flyback, tmp_pa
     code, _, err = flyback(*arguments, "--set", "cell.time_zone=Nowhere")
     assert code == 2
     assert "cell.time_zone takes a name such as Europe/Berlin" in err
+
+
+@pytest.mark.heavy
+def test_a_cyclers_clock_is_set_by_pulses_that_the_beamline_saw(flyback, tmp_path):
+    """The cycler's clock is 40 s slow; the voltage climbs by 1 mV a second."""
+    folder = dated_images(tmp_path, minute=4)
+    began = 1752156000.0  # 2025-07-10 14:00:00 UTC
+    pulses = [(20.0, 30.0), (71.0, 20.0), (113.0, 35.0), (190.0, 15.0)]
+
+    def current(t):
+        return np.sum([(t > a) & (t <= a + n) for a, n in pulses], axis=0) * 0.2
+
+    true = np.arange(0.5, 500.0)
+    lines = ["Test Time / s,Voltage / V,Current / A,Unix Time / s"]
+    lines += [
+        f"{t},{3 + t / 1000},{i / 1000},{began - 40 + t}"
+        for t, i in zip(true.tolist(), current(true).tolist(), strict=True)
+    ]
+    log, witness = tmp_path / "cell.bdf.csv", tmp_path / "witness.csv"
+    log.write_text("\n".join(lines))
+    seen = np.arange(0, 230, 0.25)
+    witness.write_text(
+        "time,shunt\n"
+        + "\n".join(
+            f"{began + t},{i}" for t, i in zip(seen.tolist(), current(seen).tolist(), strict=True)
+        )
+    )
+    save = tmp_path / "out.npz"
+    arguments = ("play", folder / "*.cbf", "--cell", log, "--save", save, "--rate", "max")
+    code, _, err = flyback(*arguments, "--set", f"cell.witness={witness}")
+    assert code == 0, err
+    assert "s behind the frames' (within" in err
+    with np.load(save) as saved:
+        np.testing.assert_allclose(saved["cell.voltage_v"], [3.250, 3.310, 3.370], atol=1e-3)
+    code, out, err = flyback("show", "last", "--json")
+    fitted = json.loads(out)["start"]["cell_clock_fit"]
+    assert fitted["offset_s"] == pytest.approx(40.0, abs=fitted["offset_bound_s"] + 1e-3)
+    code, _, err = flyback(*arguments, "--set", "cell.witness=gone.csv")
+    assert code == 2
+    assert "gone.csv cannot be opened" in err

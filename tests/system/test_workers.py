@@ -48,9 +48,28 @@ def equal(one, other):
         np.testing.assert_array_equal(quantity.value, other[key].value, err_msg=key)
 
 
+REPLAY = """
+import sys
+import numpy as np
+import flyback as fb
+from flyback.tests.system.test_workers import opened
+
+directory, name, target, *uids = sys.argv[1:]
+with opened(directory, {name: {}}) as session:
+    for uid in uids:
+        final = fb.replay(uid, name, session=session).callback.final
+        np.savez(f"{target}/{uid}.npz", **{key: each.value for key, each in final.items()})
+"""
+
+
 @pytest.mark.parametrize("name", ["virtual_images", "ptychography"])
 def test_a_process_gives_what_a_thread_gives(tmp_path, name):
-    with opened(tmp_path, {name: {"worker": "process"}}) as session:
+    """Both load compiled kernels: what a process has just compiled may differ in the last bits."""
+    archive = tmp_path / "archive"
+    with opened(archive, {name: {"worker": "process"}}) as session:
+        scan(session)
+        assert len(session.join(300)) == 1
+    with opened(archive, {name: {"worker": "process"}}) as session:
         looks = []
         getattr(session.live, name).watchers.append(lambda c: looks.append(len(c.result_)))
         uids = [scan(session), scan(session, dwell_ms=0.5)]
@@ -59,11 +78,20 @@ def test_a_process_gives_what_a_thread_gives(tmp_path, name):
         assert looks
         assert looks[-1] == len(done[-1].final)
         assert session.pictures.saved
-        for uid, live in zip(uids, done, strict=True):
+        for uid in uids:
             derived = session.analyses(uid)[name].metadata
             assert derived["stop"]["exit_status"] == "success"
             assert "worker" not in derived["start"]["parameters"]
-            equal(fb.replay(uid, name, session=session).callback.final, live.final)
+    subprocess.run(
+        [sys.executable, "-c", REPLAY, str(archive), name, str(tmp_path), *uids],
+        check=True,
+        timeout=300,
+    )
+    for uid, live in zip(uids, done, strict=True):
+        with np.load(tmp_path / f"{uid}.npz") as replayed:
+            assert sorted(replayed.files) == sorted(live.final)
+            for key, quantity in live.final.items():
+                np.testing.assert_array_equal(replayed[key], quantity.value, err_msg=key)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")

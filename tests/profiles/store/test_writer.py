@@ -10,6 +10,7 @@ from event_model import compose_run
 from ophyd import Signal
 
 from flyback.callbacks.record import Recorder
+from flyback.profiles.store.batches import BatchWriter
 from flyback.profiles.store.run_writer import RunWriter
 from flyback.profiles.store.runs import find
 from flyback.profiles.store.writer import StoreWriter
@@ -70,13 +71,13 @@ def test_rows_are_seen_before_the_run_stops(store, feed):
 
 def test_a_full_queue_is_made_good_from_the_journal(store, feed, monkeypatch):
     held = threading.Event()
-    take = StoreWriter._take
+    take = BatchWriter._take
 
     def slow(self, *args):
         held.wait(60)
         take(self, *args)
 
-    monkeypatch.setattr(StoreWriter, "_take", slow)
+    monkeypatch.setattr(BatchWriter, "_take", slow)
     docs = list(step_run(100))
     with feed(capacity=10) as give:
         give(docs)  # returns although nothing is taken
@@ -125,7 +126,7 @@ def test_without_a_journal_the_problem_stays_known(store, monkeypatch):
 
 def test_waiting_ends_at_its_timeout(store, feed, monkeypatch):
     held = threading.Event()
-    monkeypatch.setattr(StoreWriter, "_take", lambda *args: held.wait(60))
+    monkeypatch.setattr(BatchWriter, "_take", lambda *args: held.wait(60))
     with feed() as give:
         give(step_run(1))
         with pytest.raises(TimeoutError, match="still writes after"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..base import Quantity
+from .base import Quantity
 
 _SECONDS_AN_HOUR = 3600.0
 
