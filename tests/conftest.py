@@ -7,11 +7,11 @@ from flyback.tests.postgres import Postgres
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# an extra's tests run in a step of their own
+# an extra's tests run in a step of their own, batterydf's too, which goes with no extra
 EXTRAS = tuple(
     f"the extra '{name}'" for name in ("formats", "cells", "pybamm", "train", "validation")
 )
-MAY_BE_SKIPPED = ("root may write everywhere", *EXTRAS)
+MAY_BE_SKIPPED = ("root may write everywhere", "batterydf is not installed", *EXTRAS)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
