@@ -12,6 +12,7 @@ from ..models.diffraction.detection import alarm_level
 from ..models.diffraction.geometry import FLIPS
 from ..models.diffraction.integration import MONITOR
 from ..models.diffraction.known_phases import find_cif
+from ..models.diffraction.moving_verdict import check as check_moving
 from ..models.diffraction.pattern_model import KINDS
 from ..models.diffraction.phase_series import PhaseSeries
 from ..models.diffraction.powder import PowderPhase, read_phase
@@ -50,6 +51,8 @@ def phases(
     monitor: str = MONITOR,
     mass: str | None = None,
     mass_first: int = 1,
+    verdict_every: int = 0,
+    verdict_window: int = 32,
     **metadata: Any,
 ) -> LiveCallback:
     """Build the analysis `phases` for a run of powder patterns.
@@ -88,6 +91,10 @@ def phases(
         `mass_first` frames: what fluorescence sees (its own `mass`) and they do not is amorphous,
         dissolved or out of the beam.
     mass_first : int
+    verdict_every : int
+        Frames after which the verdict on the last `verdict_window` frames is asked for, on a
+        thread beside the fits; 0 for a verdict on the whole run at its end alone.
+    verdict_window : int
     **metadata
         Keys that take the place of those in the start document, such as ``energy_kev``.
 
@@ -100,6 +107,7 @@ def phases(
     check(
         {"cif": files, "window": windows, "false_alarm_rate": false_alarm_rate, "fit": fit}
         | {"poni": poni, "mask": mask, "flip": flip}
+        | {"verdict_every": verdict_every, "verdict_window": verdict_window}
     )
     energy = {**start, **metadata}.get("energy_kev")
     doublet = None
@@ -131,6 +139,8 @@ def phases(
             integrator=integrator,
             mass=mass,
             mass_first=mass_first,
+            verdict_every=verdict_every,
+            verdict_window=verdict_window,
             fit=listed(fit),
             background_terms=background_terms,
             false_alarm_rate=false_alarm_rate,
@@ -184,6 +194,9 @@ def check(table: Mapping[str, Any]) -> None:
     if table.get("flip", "none") not in FLIPS:
         raise ValueError(f"flip must be one of {', '.join(FLIPS)}, got {table['flip']!r}")
     alarm_level(float(table.get("false_alarm_rate", FALSE_ALARM_RATE)))
+    every = int(table.get("verdict_every", 0))
+    if every:
+        check_moving(every, int(table.get("verdict_window", 32)))
 
 
 phases.also_accepts = METADATA_KEYS  # type: ignore[attr-defined]

@@ -64,7 +64,12 @@ def compare_with_truth(session: Session, uid: str, final: Any) -> dict[str, Any]
     truth = session.catalog[uid]["primary"].read()
     names = [str(name) for name in final["names"].value]
     volume, lattice = final["volume"].value, final["lattice_angstrom"].value
-    rows: dict[str, Any] = {"verdict": str(final["verdict"].value), "phases": {}}
+    ends = final["window_end_index"].value.tolist()
+    rows: dict[str, Any] = {
+        "verdict": str(final["verdict"].value),
+        "verdict_to_frame": dict(zip(map(str, ends), final["window_verdict"].value, strict=True)),
+        "phases": {},
+    }
     for phase in ("Pt", "LiPt", "Li2Pt"):
         k, key = names.index(phase), phase.lower()
         share = np.asarray(truth[f"truth_share_{key}"])[: len(volume)]
@@ -93,5 +98,9 @@ def said(rows: dict[str, Any]) -> list[str]:
             f"{phase:<8}{row['volume_rms']:<18.4f}{row['lattice_spread_ppm']:<16.0f}"
             f"{row['onset_frame']} ({row['frame_of_2_percent']})"
         )
-    lines.append(f"verdict: {rows['verdict']}")
+    lines.append(f"verdict on the whole run: {rows['verdict']}")
+    lines += [
+        f"  on the frames up to {end}: {verdict}"
+        for end, verdict in rows["verdict_to_frame"].items()
+    ]
     return lines

@@ -6,7 +6,8 @@ With patterns of a structure at places along that line, four hypotheses are line
 - one cell, the same in all patterns;
 - solid solution: one cell that moves, a place for each pattern;
 - two phases: two places that stay, two amounts for each pattern;
-- continuous: each pattern has all cells between two places of its own, alike.
+- continuous: each pattern has all cells between two places of its own, alike; or these lie as far
+  apart in all patterns; or one of them stays, as behind a front.
 
 Each has its own width of lines, and they are compared by the Bayesian information criterion
 (G. Schwarz, Ann. Stat. 6, 461 (1978)), chi^2 + k ln N, with chi^2 in units of the scatter that is
@@ -34,7 +35,7 @@ TWO_PHASE, SOLID_SOLUTION, CONTINUOUS, UNDECIDED = (
 )
 UNCHANGED = "unchanged"
 HYPOTHESES = (UNCHANGED, SOLID_SOLUTION, TWO_PHASE, CONTINUOUS)
-_LEAST_SPAN = 0.3
+_LEAST_SPAN, _UNDONE = 0.3, 0.1
 _FINE = 0.06
 """Steps between places over a line's width."""
 _MOST_BINS = 2000
@@ -120,6 +121,7 @@ def weigh(
                     sum(float(np.diagonal(each, k).max()) for each in spread)
                     for k in range(1, len(steps))
                 ),
+                max(sum(summit(row) for row in rows) for rows in zip(*spread, strict=True)),
             ]
         )
 
@@ -127,14 +129,18 @@ def weigh(
     best = _over_shapes(chi2, mixing)
     t, f = len(kept), model.cell_rows(lead).stop - model.cell_rows(lead).start
     # amounts and the width; then cells, and what each pattern has for itself
-    unknowns = t + 1 + np.array([f, 2 * f + t, 2 * f + t, 2 * f + 2 * t, 2 * f + t + 1])
+    unknowns = (
+        t + 1 + np.array([f, 2 * f + t, 2 * f + t, 2 * f + 2 * t, 2 * f + t + 1, 2 * f + t + 1])
+    )
     scatter = max(1.0, float(best.min()) / max(bins - unknowns.max(), 1))
     criterion = best / scatter + unknowns * np.log(bins)
     # where a spread of cells fits so much better, only its parameters speak for the simpler one
-    extra = np.array([t, 1.0])
+    extra = np.array([t, 1.0, 1.0])
     allowed = (best[3:] / scatter + extra + 3 * np.sqrt(2 * extra)).min()
     criterion[3] = min(criterion[3:])
-    doubted = best[: len(HYPOTHESES)] / scatter > allowed
+    # what is clear between one cell and two is not undone by a little that neither explains
+    clear = np.array([0.0, best[2] - best[1], best[1] - best[2], 0.0])
+    doubted = (best[:4] - np.maximum(_UNDONE * clear, 0)) / scatter > allowed
     if span < _LEAST_SPAN * line:
         doubted[1:] = True
     return criterion[: len(HYPOTHESES)], doubted

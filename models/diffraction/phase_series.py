@@ -12,6 +12,7 @@ from ..mass_balance import mass_balance
 from .hypotheses import compile_kernels
 from .integration import MONITOR, Make, named
 from .lattice import volumes_a3
+from .moving_verdict import MovingVerdict
 from .noise import gain_of, steadied, weights
 from .pattern_axis import PatternAxis, pattern_axis
 from .peaks import PeakTracks
@@ -45,13 +46,17 @@ class PhaseSeries:
         An element whose mass in the crystals, windows aside, is compared with its first value.
     mass_first : int
         Frames whose mean is the first value.
+    verdict_every : int
+        Frames between judgements while frames come; 0 for one at the end alone.
+    verdict_window : int
+        Frames that each of these looks back.
     **settings
         Of `PhaseTracker`.
 
     Attributes
     ----------
     events_ : list of Event
-        ``phase_onset``, ``phase_gone`` and ``unknown_line``.
+        ``phase_onset``, ``phase_gone``, ``unknown_line`` and ``verdict``.
     tracker : PhaseTracker or None
         Made with the first frame.
     """
@@ -69,8 +74,11 @@ class PhaseSeries:
         integrator: Make | None = None,
         mass: str | None = None,
         mass_first: int = 1,
+        verdict_every: int = 0,
+        verdict_window: int = 32,
         **settings: Any,
     ) -> None:
+        self._moving_settings = (int(verdict_every), int(verdict_window))
         self._mass, self._mass_first = mass, int(mass_first)
         self._read = read
         self._make = integrator
@@ -86,6 +94,7 @@ class PhaseSeries:
         self.axis: PatternAxis | None = None
         self.tracker: PhaseTracker | None = None
         self.verdicts: Verdicts | None = None
+        self._moving: MovingVerdict | None = None
         self.events_: list[Event] = []
         self.frames: list[Tracked] = []
         self._index: list[int] = []
@@ -169,6 +178,8 @@ class PhaseSeries:
         self._tell(tracked, before, index)
         if self.verdicts is not None:
             self.verdicts.add(pattern, sigma, tracked)
+        if self._moving is not None:
+            self.events_ += self._moving.add(pattern, sigma, tracked, index)
         return tracked
 
     def warm(self) -> None:
@@ -177,6 +188,8 @@ class PhaseSeries:
 
     def converge(self) -> Self:
         """Weigh what the whole run says of two phases or one."""
+        if self._moving is not None:
+            self.events_ += self._moving.settle()
         if self.verdicts is not None and self.frames:
             self.verdicts.judge()
         return self
@@ -193,6 +206,8 @@ class PhaseSeries:
             result |= self._of_phases(self.tracker)
             if self.verdicts is not None:
                 result |= self.verdicts.result_
+            if self._moving is not None:
+                result |= self._moving.result_
         return {"verdict": Quantity(UNDECIDED), **result}
 
     def _begin(self, pattern: np.ndarray, sigma: np.ndarray | None, axes: Any) -> None:
@@ -218,6 +233,9 @@ class PhaseSeries:
         window = [names.index(name) for name in self._window]
         self.tracker = PhaseTracker(phases, self.axis.axis, window=window, **self._settings)
         self.verdicts = Verdicts(self.tracker)
+        every, window_frames = self._moving_settings
+        if every:
+            self._moving = MovingVerdict(self.tracker, every, window_frames)
 
     def _tell(self, tracked: Tracked, before: set[int], index: int) -> None:
         assert self.tracker is not None  # noqa: S101  only called with one

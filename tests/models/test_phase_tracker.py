@@ -265,6 +265,43 @@ def test_the_verdict_at_four_per_mille_and_300_counts(phases, kind, verdict):
     assert result["verdict_phase"].value == "LiPt"
 
 
+def front(scene, n, d):
+    """All cells from the first to one that moves, each as often."""
+    cells = [np.linspace(-d / 2, d * (f - 0.5), 9) for f in (np.arange(n) + 0.5) / n]
+    return [np.mean([scene.mean([1.0], [s]) for s in strains], axis=0) for strains in cells]
+
+
+@pytest.mark.parametrize(("strain", "verdict"), [(0.01, "continuous"), (0.004, "undecided")])
+def test_a_front_has_all_cells_behind_it(phases, strain, verdict):
+    """At 0.4 % its patterns could as well be those of one cell that moves."""
+    scene = Scene(phases[1:], width=0.035, counts=300)
+    patterns = np.random.default_rng(3).poisson(front(scene, 16, strain)).astype(float)
+    result = feed(PhaseSeries(lambda q, e: phases[1:]), patterns).converge().result_
+    assert result["verdict"].value == verdict
+
+
+def test_the_verdict_follows_a_run_of_which_each_half_is_another_reaction(phases):
+    scene, d = Scene(phases[1:], width=0.035, counts=1000), 0.008
+    part = (np.arange(16) + 0.5) / 16
+    ends = [scene.mean([1.0], [s]) for s in (-d / 2, d / 2)]
+    moves = [scene.mean([1.0], [d * (f - 0.5)]) for f in part]
+    exchanged = [f * ends[0] + (1 - f) * ends[1] for f in part]
+    patterns = np.random.default_rng(5).poisson(moves + exchanged).astype(float)
+    model = PhaseSeries(lambda q, e: phases[1:], verdict_every=8, verdict_window=16)
+    result = feed(model, patterns).converge().result_
+    found = list(result["window_verdict"].value)
+    assert found[1] == "solid_solution"
+    assert found[3] == "two_phase"
+    assert result["window_end_index"].value.tolist() == [7, 15, 23, 31]
+    told = [e for e in model.events_ if e.kind == "verdict"]
+    assert [e.subject for e in told] == [
+        name for name, before in zip(found, ["undecided", *found], strict=False) if name != before
+    ]
+    assert {e.says["phase"] for e in told if e.subject != "undecided"} == {"LiPt"}
+    again = PhaseSeries(lambda q, e: phases[1:], verdict_every=8, verdict_window=16)
+    assert list(feed(again, patterns).converge().result_["window_verdict"].value) == found
+
+
 def test_what_does_not_change_is_undecided_and_an_exchange_is_two_phases(phases):
     scene = Scene(phases)
     still = series(scene, [[0.5, 0.5]] * 6, np.zeros((6, 2)))

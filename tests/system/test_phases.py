@@ -64,6 +64,7 @@ def test_bad_input_gets_one_sentence(flyback, series, tmp_path):
         (f"phases.cif={tmp_path / 'none.cif'}", "no CIF at"),
         (f"phases.cif={first},{first}", "two CIFs are called 'Pt'"),
         ("phases.false_alarm_rate=2", "false_alarm_rate must lie between"),
+        ("phases.verdict_every=-1", "verdict_every must be at least 1"),
         ("phases.fit=colour", "fit may hold"),
         ("phases.poni=nowhere.poni", "no file at poni"),
     ):
