@@ -135,6 +135,7 @@ def recover_runs(directory: Path) -> tuple[str, dict[str, Any]]:
         "live": report.live,
         "released": [str(path) for path in report.released],
         "shortened": report.shortened,
+        "in_flight": report.in_flight,
         "problems": report.problems,
     }
     return str(report), facts

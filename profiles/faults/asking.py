@@ -16,13 +16,21 @@ from .sessions import Said, Sessions
 ALL_ENDS = frozenset({"success", "abort", "fail"})
 DONE = frozenset({"success"})
 INSIDE: dict[str, tuple[dict[str, Any], frozenset[str]]] = {
-    "ctrl_c_once": ({"fault": "interrupted", "times": 1}, frozenset({"success", "abort"})),
-    "ctrl_c_twice": ({"fault": "interrupted", "times": 2}, frozenset({"abort", "success"})),
+    "ctrl_c_once": ({"fault": "pressed", "times": 1}, frozenset({"success", "abort"})),
+    "ctrl_c_twice": ({"fault": "pressed", "times": 2}, frozenset({"abort", "success"})),
     "clock_back": ({"fault": "clock_back"}, DONE),
     "queue_overflow": ({"fault": "overflow"}, DONE),
     "callback_raises": ({"fault": "callback_raises"}, frozenset({"fail"})),
     "analysis_blocks": ({"fault": "analysis_blocks"}, DONE),
+    "analysis_raises": ({"fault": "analysis_raises"}, DONE),
+    "analysis_leaks": ({"fault": "analysis_leaks"}, DONE),
+    "kill_store": ({"fault": "store_killed", "store": {"worker": "process"}}, DONE),
+    "kill_worker": (
+        {"fault": "worker_killed", "analyses": {"virtual_images": {"worker": "process"}}},
+        DONE,
+    ),
 }
+TRIES = {"kill_store": 3, "kill_worker": 3}
 LATEST_DOCUMENT = 60
 
 
@@ -31,15 +39,20 @@ def inside(kind: str) -> Any:
     settings, ends = INSIDE[kind]
 
     def attempt(place: Place, rng: np.random.Generator, n: int) -> Iterator[Outcome]:
-        at = int(rng.integers(10, LATEST_DOCUMENT))
         folder = place.folder(kind)
-        outcome = Outcome(kind, f"document {at}")
-        order = {"directory": str(folder), "scan": SCAN, "at": at, **settings}
-        said = place.sessions.run(order)
-        with Archive(folder) as archive:
-            if recovered(archive).recovered and not said.facts.get("failed"):
-                outcome.problems.append("the session left something to recover")
-            yield judged(outcome, archive, said, ends)
+        for _ in range(TRIES.get(kind, 1)):
+            at = int(rng.integers(10, LATEST_DOCUMENT))
+            outcome = Outcome(kind, f"document {at}")
+            order = {"directory": str(folder), "scan": SCAN, "at": at, **settings}
+            said = place.sessions.run(order)
+            with Archive(folder) as archive:
+                if recovered(archive).recovered and not said.facts.get("failed"):
+                    outcome.problems.append("the session left something to recover")
+                judged(outcome, archive, said, ends)
+            if "analyses" in settings and said.facts.get("analysed") != [outcome.announced]:
+                analysed = said.facts.get("analysed")
+                outcome.problems.append(f"analysed frames: {analysed} of {outcome.announced}")
+            yield outcome
 
     return attempt
 
@@ -78,7 +91,7 @@ def judged(
         outcome.problems.append("no run began")
     if facts.get("failed") or not facts.get("closed"):
         outcome.problems.append(f"the session did not end well: {facts.get('failed', facts)}")
-    if not facts.get("blanked"):
+    if not facts.get("safe"):
         outcome.problems.append("the beam was not blanked when the runs had ended")
     for uid, frames in said.frames.items():
         check(outcome, archive, uid, frames, ends=ends)

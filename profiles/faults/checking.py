@@ -48,7 +48,7 @@ def check(
     announced = max(announced, journal)
     outcome.announced += announced
     if report is not None:
-        outcome.destroyed += report.shortened.get(uid, 0)
+        outcome.destroyed += report.shortened.get(uid, 0) + report.in_flight.get(uid, 0)
         if uid in report.problems:
             outcome.problems.append(f"recovery says: {report.problems[uid]}")
     try:
@@ -93,13 +93,15 @@ def _readable(run: Any, announced: int) -> int:
     order of that batch is not looked at.
     """
     stream = run["primary"]
-    if "camera_frames" not in stream:
+    cameras = [key.removesuffix("_frames") for key in stream if key.endswith("_frames")]
+    if not cameras:
         return 0
-    frames = stream["camera_frames"]
+    (camera,) = cameras
+    frames = stream[f"{camera}_frames"]
     there = min(frames.shape[0], announced)
     indices = np.arange(there)
-    if "camera_scan_index" in stream:
-        told = np.asarray(stream["camera_scan_index"].read())[:there]
+    if f"{camera}_scan_index" in stream:
+        told = np.asarray(stream[f"{camera}_scan_index"].read())[:there]
         indices[: len(told)] = told
     good = 0
     for start in range(0, there, BLOCK):

@@ -1,8 +1,8 @@
-"""A session to put faults into: scans, and says a JSON line for each document.
+"""A session to put faults into: measures, and says a JSON line for each document.
 
 ``python -m flyback.profiles.faults.child`` reads orders from its input, one JSON object a line.
 Where the system can fork, each order is carried out by a copy of this process, so that the imports
-are paid once; elsewhere the first order is carried out and the process ends.
+are paid once; elsewhere, or with ``--once``, the first order is carried out and the process ends.
 """
 
 from __future__ import annotations
@@ -11,78 +11,67 @@ import importlib
 import json
 import os
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
 from bluesky.utils import RunEngineInterrupted
 
-from ..schema import parse_profile
 from ..session import Session
 from ..session import open as open_session
 from .injections import INJECTIONS
-
-MICROSCOPE: dict[str, Any] = {
-    "devices": {
-        "column": {
-            "plugin": "column",
-            "energy_kev": 200.0,
-            "semi_convergence_angle_mrad": 20.0,
-            "angular_sampling_mrad": 1.6,
-            "beam_current_pa": 8.0,
-        },
-        "specimen": {"plugin": "sim_specimen", "thickness_nm": 2.0, "field_nm": 4.0},
-        "beam": {
-            "plugin": "sim_beam",
-            "specimen": "@specimen",
-            "column": "@column",
-            "rate": "real",
-        },
-        "blanker": {"plugin": "sim_blanker", "beam": "@beam"},
-        "scan_coils": {"plugin": "sim_scan_coils", "beam": "@beam", "blanker": "@blanker"},
-        "camera": {"plugin": "sim_pixel_detector", "beam": "@beam", "pixels": 32},
-    },
-    "analyses": {},
-}
-
-
-def say(**facts: Any) -> None:
-    """Write one line at once: whatever kills this process does not cut it."""
-    os.write(1, (json.dumps(facts) + "\n").encode())
+from .instruments import is_safe, plan_of, profile_of
+from .speaking import say
 
 
 def carry_out(order: dict[str, Any]) -> None:
-    """Scan once or more often, with the fault of the order.
+    """Measure once or more often, with the fault of the order.
 
     Parameters
     ----------
     order : dict
-        ``directory``, ``scan`` (arguments of the raster), ``fault`` (a name in `INJECTIONS`, or
-        none), ``at`` (the document at which it happens) and ``runs``.
+        ``directory``; ``instrument``, microscope or beamline; ``plan`` (of the beamline) and
+        ``scan``, its arguments; ``fault`` (a name in `INJECTIONS`, or none), ``at`` (the document
+        or message at which it happens), ``then`` (what is done after a pause); ``runs``,
+        ``store`` and ``analyses`` (tables of the profile).
     """
     say(pid=os.getpid())
-    profile = parse_profile("faults", MICROSCOPE)
-    with open_session(profile, order["directory"], progress=False, warm=False) as session:
+    with open_session(profile_of(order), order["directory"], progress=False, warm=False) as session:
         inject = INJECTIONS[order.get("fault", "none")]
         session.RE.subscribe(_speaker())
         with inject(session, order):
-            for _ in range(order.get("runs", 1)):
-                _scan(session, order)
-        say(blanked=not session.blanker.is_open)
+            for run in range(order.get("runs", 1)):
+                order["run"] = run + 1
+                _measure(session, order)
+                if order.get("over"):
+                    break
+        say(safe=is_safe(session, order))
+        failed: list[str] = []
         with suppress(TimeoutError):
-            session.join(60.0, check=False)
+            analyses = session.join(60.0, check=False)
+            failed = [f"{a.name}: {a.error}" for a in analyses if a.error is not None]
+            say(analysed=[a.frames for a in analyses])
+        if failed:
+            say(failed="; ".join(failed))
     say(closed=True)
 
 
-def _scan(session: Session, order: dict[str, Any]) -> None:
+def _measure(session: Session, order: dict[str, Any]) -> None:
+    ended = ""
     try:
-        session.RE(session.plans.raster([session.camera], session.scan_coils, **order["scan"]))
-        say(ended="")
+        session.RE(plan_of(session, order))
     except RunEngineInterrupted:
-        session.RE.abort("interrupted")
-        say(ended="interrupted")
+        ended = "interrupted"
     # Whatever the fault did to the run is what the other side wants to know.
     except BaseException as error:
-        say(ended=f"{type(error).__name__}: {error}")
+        ended = f"{type(error).__name__}: {error}"
+    if session.RE.state == "paused":
+        say(paused=time.time())
+        try:
+            getattr(session.RE, order.get("then", "abort"))()
+        except BaseException as error:
+            ended = f"{type(error).__name__}: {error}"
+    say(ended=ended)
 
 
 def _speaker() -> Any:
@@ -111,12 +100,18 @@ def _forked(order: dict[str, Any]) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     code = 1
     try:
-        carry_out(order)
-        code = 0
-    except BaseException as error:
-        say(failed=f"{type(error).__name__}: {error}")
+        code = 0 if _ended_well(order) else 1
     finally:
         os._exit(code)
+
+
+def _ended_well(order: dict[str, Any]) -> bool:
+    try:
+        carry_out(order)
+    except BaseException as error:
+        say(failed=f"{type(error).__name__}: {error}")
+        return False
+    return True
 
 
 def main() -> None:
@@ -124,8 +119,8 @@ def main() -> None:
     say(ready=True)
     for line in sys.stdin:
         order = json.loads(line)
-        if not hasattr(os, "fork"):
-            carry_out(order)
+        if "--once" in sys.argv or not hasattr(os, "fork"):
+            _ended_well(order)
             return
         say(exit=_forked(order))
 

@@ -1,4 +1,4 @@
-"""Faults that a session does to itself: full disks, clocks, callbacks, signals."""
+"""Faults that a session does to itself: full disks, clocks, callbacks, dead processes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,14 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bluesky.preprocessors import msg_mutator
+
 from ...callbacks.offload import Offload
 from ..session import Session
+from .operators import Order, asked, at_document, paused, pressed
+from .speaking import say
 
-Order = dict[str, Any]
-
-
-def _at(session: Session, order: Order, act: Callable[[], None]) -> None:
-    """Do something once, when the document of the order has been seen."""
-    seen = 0
-
-    def count(name: str, doc: dict[str, Any]) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == order["at"]:
-            act()
-
-    session.RE.subscribe(count)
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
 @contextmanager
@@ -48,7 +39,7 @@ def full_disk(session: Session, order: Order) -> Iterator[None]:
                     while file.write(bytes(size)):
                         pass
 
-    _at(session, order, fill)
+    at_document(session, order, fill)
     try:
         yield
     finally:
@@ -68,7 +59,7 @@ def file_limit(session: Session, order: Order) -> Iterator[None]:
         largest = max(file.stat().st_size for file in files)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 50_000, before[1]))
 
-    _at(session, order, limit)
+    at_document(session, order, limit)
     try:
         yield
     finally:
@@ -83,7 +74,7 @@ def clock_back(session: Session, order: Order) -> Iterator[None]:
     def step() -> None:
         time.time = lambda: true() - 3600.0
 
-    _at(session, order, step)
+    at_document(session, order, step)
     try:
         yield
     finally:
@@ -102,9 +93,10 @@ def callback_raises(session: Session, order: Order) -> Iterator[None]:
     """Let a subscriber of the RunEngine raise."""
 
     def fail() -> None:
+        say(told=time.time())
         raise RuntimeError("a fault was tried")
 
-    _at(session, order, fail)
+    at_document(session, order, fail)
     yield
 
 
@@ -124,19 +116,83 @@ def analysis_blocks(session: Session, order: Order) -> Iterator[None]:
 
 
 @contextmanager
-def interrupted(session: Session, order: Order) -> Iterator[None]:
-    """Ctrl-C, as often as the order's ``times``."""
+def analysis_raises(session: Session, order: Order) -> Iterator[None]:
+    """Let an analysis on a thread raise at each document."""
 
-    def press() -> None:
-        # On a thread of its own, as a person is: the second one follows the first at once.
-        for _ in range(order["times"]):
-            if os.name == "nt":
-                signal.raise_signal(signal.SIGINT)
-            else:
-                os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)
+    def fail(name: str, doc: Mapping[str, Any]) -> None:
+        raise RuntimeError("a fault was tried")
 
-    _at(session, order, lambda: threading.Thread(target=press, daemon=True).start())
+    with _offloaded(session, fail):
+        yield
+
+
+@contextmanager
+def analysis_leaks(session: Session, order: Order) -> Iterator[None]:
+    """Let an analysis keep every document, and a megabyte beside each."""
+    kept: list[object] = []
+
+    def keep(name: str, doc: Mapping[str, Any]) -> None:
+        kept.append((doc, b"\1" * (1 << 20)))
+
+    with _offloaded(session, keep):
+        yield
+
+
+@contextmanager
+def store_killed(session: Session, order: Order) -> Iterator[None]:
+    """Kill the process that writes the catalogue."""
+    process: Any = session.archive.writer._batches  # noqa: SLF001  no one else needs to kill it
+    at_document(session, order, lambda: process.process.kill())
+    yield
+
+
+@contextmanager
+def worker_killed(session: Session, order: Order) -> Iterator[None]:
+    """Kill the process of an analysis."""
+    (worker,) = session.workers.values()
+
+    def kill() -> None:
+        if worker.pid is not None:
+            os.kill(worker.pid, KILL)
+
+    at_document(session, order, kill)
+    yield
+
+
+@contextmanager
+def plan_raises(session: Session, order: Order) -> Iterator[None]:
+    """Let the plan raise at a message."""
+
+    def meddled(plan: Any) -> Any:
+        seen = 0
+
+        def look(message: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == order["at"]:
+                say(told=time.time())
+                raise RuntimeError("a fault was tried")
+            return message
+
+        return msg_mutator(plan, look)
+
+    session.RE.preprocessors.append(meddled)
+    yield
+
+
+@contextmanager
+def detector_dies(session: Session, order: Order) -> Iterator[None]:
+    """Let a detector of the beamline answer no more."""
+    detector: Any = session.xrd
+
+    def dead() -> Any:
+        raise TimeoutError("the detector does not answer: a fault was tried")
+
+    def die() -> None:
+        say(told=time.time())
+        detector.trigger = dead
+
+    at_document(session, order, die)
     yield
 
 
@@ -160,5 +216,13 @@ INJECTIONS: dict[str, Callable[[Session, Order], AbstractContextManager[None]]] 
     "overflow": overflow,
     "callback_raises": callback_raises,
     "analysis_blocks": analysis_blocks,
-    "interrupted": interrupted,
+    "analysis_raises": analysis_raises,
+    "analysis_leaks": analysis_leaks,
+    "store_killed": store_killed,
+    "worker_killed": worker_killed,
+    "plan_raises": plan_raises,
+    "detector_dies": detector_dies,
+    "pressed": pressed,
+    "asked": asked,
+    "paused": paused,
 }

@@ -21,7 +21,8 @@ class Outcome:
     readable : int
         Of these, how many the catalogue gave back after recovery, with signal and in their order.
     destroyed : int
-        Of these, how many the fault itself took from the file, as recovery said.
+        Of these, how many the fault itself took from the file, or cut the event of, as recovery
+        said.
     problems : list of str
         What is not as promised, a sentence each.
     """

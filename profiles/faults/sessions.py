@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 LONGEST_S = 180.0
+ONCE = "--once"
 
 
 class FaultError(RuntimeError):
@@ -33,7 +34,7 @@ class Said:
     ended : list of str
         How each run ended, empty where nothing was raised.
     facts : dict
-        The rest: ``blanked``, ``closed``, ``failed``.
+        The rest: ``safe``, ``closed``, ``failed``, when the fault was ``told``.
     """
 
     def __init__(self) -> None:
@@ -61,9 +62,13 @@ class Sessions:
     ----------
     environment : mapping, optional
         Beside this process's own.
+    fork : bool
+        Let one process that has imported everything make copies of itself. A beamline's cannot:
+        the threads of its Channel Access do not live on in a copy.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None, *, fork: bool = True) -> None:
+        self._fork = fork and hasattr(os, "fork")
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -72,7 +77,7 @@ class Sessions:
 
     def start(self, order: Mapping[str, Any]) -> None:
         """Start a session; the one before must have ended."""
-        if self._process is None or self._process.poll() is not None or not hasattr(os, "fork"):
+        if self._process is None or self._process.poll() is not None or not self._fork:
             self._launch()
         self.said, self._pid = Said(), 0
         print(json.dumps(order), file=self._orders, flush=True)
@@ -98,16 +103,20 @@ class Sessions:
 
     def kill(self) -> None:
         """End the session without asking it."""
-        if self._pid and hasattr(os, "fork"):
-            os.kill(self._pid, signal.SIGKILL)
+        if self._pid and self._fork:
+            self.send(signal.SIGKILL)
         elif self._process is not None:
             self._process.kill()
+
+    def send(self, number: int) -> None:
+        """Send the session's process a signal (POSIX)."""
+        os.kill(self._pid, number)
 
     def close(self) -> None:
         """End whatever is left."""
         if self._process is None:
             return
-        if self._pid and "exit" not in self.said.facts and hasattr(os, "fork"):
+        if self._pid and "exit" not in self.said.facts and self._fork:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
         self._process.kill()
@@ -124,7 +133,12 @@ class Sessions:
         self.close()
         self._lines = queue.SimpleQueue()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "flyback.profiles.faults.child"],
+            [
+                sys.executable,
+                "-m",
+                "flyback.profiles.faults.child",
+                *([] if self._fork else [ONCE]),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -10,8 +10,10 @@ import numpy as np
 
 from ..registry import unknown
 from .asking import INSIDE, inside, two_sessions
+from .cell import cell
 from .disks import full_disks, limited_file, truncated
 from .killing import kill_session
+from .messages import pauses
 from .outcome import Outcome
 from .places import Place
 
@@ -24,6 +26,8 @@ KINDS: dict[str, Kind] = {
     "truncated_file": truncated,
     "two_sessions": two_sessions,
     **{name: inside(name) for name in INSIDE},
+    "pause": pauses,
+    "cell": cell,
 }
 
 

@@ -39,6 +39,9 @@ class Report:
     shortened : dict of uid to int
         Rows that were announced and are in no file, or not all of what belongs together is: power
         was cut, or the file was not in SWMR mode.
+    in_flight : dict of uid to int
+        Frames of a step whose event was not recorded any more: they are in their file, and not in
+        the stream, as nobody knows where they were taken.
     problems : dict of uid to str
         Runs that could not be recovered wholly, and why.
     """
@@ -48,6 +51,7 @@ class Report:
     live: list[str] = field(default_factory=list)
     released: list[Path] = field(default_factory=list)
     shortened: dict[str, int] = field(default_factory=dict)
+    in_flight: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -58,6 +62,10 @@ class Report:
         lines += [
             f"{uid}: {n} rows were announced and are in no file"
             for uid, n in self.shortened.items()
+        ]
+        lines += [
+            f"{uid}: {n} frames of the last step are in their file only, their event was cut off"
+            for uid, n in self.in_flight.items()
         ]
         lines += [f"{uid}: {problem}" for uid, problem in self.problems.items()]
         return "\n".join(lines) or "nothing to recover"
@@ -167,3 +175,5 @@ def _recover_run(path: Path, uid: str, catalog: Catalog, report: Report) -> None
     report.recovered.append(uid)
     if survey.missing:
         report.shortened[uid] = survey.missing
+    if survey.in_flight:
+        report.in_flight[uid] = survey.in_flight

@@ -57,7 +57,7 @@ class Survey:
         self._streams: dict[str, Mapping[str, Any]] = {}
         self.has_start = self.has_stop = False
         self.damage = ""
-        self.missing = 0
+        self.missing = self.in_flight = 0
         self._last_time = 0.0
         # Of each stream: the last event, and the event that the last datum belongs to.
         self._events: dict[str, int] = {}
@@ -143,6 +143,8 @@ class Survey:
         for name, doc in chain(self._read(), ending):
             if name == "stream_datum":
                 if self._is_in_flight(doc):
+                    rows_left = doc["indices"]["stop"] - doc["indices"]["start"]
+                    self.in_flight = max(self.in_flight, rows_left)
                     continue
                 cut = self._cut(doc)
                 if cut["indices"]["stop"] > cut["indices"]["start"]:

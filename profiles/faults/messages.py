@@ -1,0 +1,53 @@
+"""Pauses at each message of a plan, and each thing that may be done then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..archive import Archive
+from .checking import check, recovered
+from .outcome import Outcome
+from .places import Place
+
+SMALL_SCAN = {"fov_nm": 0.5, "step_nm": 0.05, "dwell_ms": 1.0}
+MOST_MESSAGES = 1000
+THEN = {
+    "resume": frozenset({"success", "abort"}),
+    "abort": frozenset({"abort"}),
+    "stop": frozenset({"success"}),
+    "halt": frozenset({"abort"}),
+}
+
+
+def pauses(place: Place, rng: np.random.Generator, n: int) -> Iterator[Outcome]:
+    """Pause the n-th run of a session at its n-th message, then resume, abort, stop or halt it."""
+    for then, ends in THEN.items():
+        folder = place.folder(f"pause_{then}")
+        said = place.sessions.run(
+            {
+                "directory": str(folder),
+                "scan": SMALL_SCAN,
+                "fault": "paused",
+                "then": then,
+                "runs": MOST_MESSAGES,
+            }
+        )
+        with Archive(folder) as archive:
+            left = recovered(archive).recovered
+            for run, (uid, frames) in enumerate(said.frames.items()):
+                outcome = Outcome("pause", f"{then}, run {run + 1} of {len(said.frames)}")
+                last = run == len(said.frames) - 1
+                # the last run has no such message: it is whole
+                yield check(
+                    outcome, archive, uid, frames, ends=frozenset({"success"}) if last else ends
+                )
+        outcome = Outcome("pause", f"the session whose runs were paused, {then}")
+        if left:
+            outcome.problems.append(f"the session left {len(left)} runs to recover")
+        if said.facts.get("failed") or not said.facts.get("closed"):
+            outcome.problems.append(f"the session did not end well: {said.facts}")
+        if not said.facts.get("safe"):
+            outcome.problems.append("the beam was not blanked when the runs had ended")
+        yield outcome
