@@ -69,6 +69,7 @@ def _measure(session: Session, order: dict[str, Any]) -> None:
         say(paused=time.time())
         try:
             getattr(session.RE, order.get("then", "abort"))()
+            ended = ""
         except BaseException as error:
             ended = f"{type(error).__name__}: {error}"
     say(ended=ended)

@@ -13,10 +13,11 @@ from .places import Place
 
 SMALL_SCAN = {"fov_nm": 0.5, "step_nm": 0.05, "dwell_ms": 1.0}
 MOST_MESSAGES = 1000
+DONE = frozenset({"success"})
 THEN = {
-    "resume": frozenset({"success", "abort"}),
+    "resume": DONE,
     "abort": frozenset({"abort"}),
-    "stop": frozenset({"success"}),
+    "stop": DONE,
     "halt": frozenset({"abort"}),
 }
 
@@ -38,11 +39,9 @@ def pauses(place: Place, rng: np.random.Generator, n: int) -> Iterator[Outcome]:
             left = recovered(archive).recovered
             for run, (uid, frames) in enumerate(said.frames.items()):
                 outcome = Outcome("pause", f"{then}, run {run + 1} of {len(said.frames)}")
-                last = run == len(said.frames) - 1
-                # the last run has no such message: it is whole
-                yield check(
-                    outcome, archive, uid, frames, ends=frozenset({"success"}) if last else ends
-                )
+                # the last run has no such message
+                over = uid in said.closed or run == len(said.frames) - 1
+                yield check(outcome, archive, uid, frames, ends=DONE if over else ends)
         outcome = Outcome("pause", f"the session whose runs were paused, {then}")
         if left:
             outcome.problems.append(f"the session left {len(left)} runs to recover")

@@ -61,11 +61,11 @@ def asked(session: Session, order: Order) -> Iterator[None]:
 
 @contextmanager
 def paused(session: Session, order: Order) -> Iterator[None]:
-    """Pause the n-th run at the n-th message of its plan, so that all are tried.
+    """Ask for a pause of the n-th run at the n-th message of its plan, so that all are tried.
 
     Ends the order's runs, by its key ``over``, once a run has fewer messages.
     """
-    engine = session.RE
+    engine: Any = session.RE
     number, seen = 0, 0
 
     def hook(message: Any) -> None:
@@ -76,7 +76,8 @@ def paused(session: Session, order: Order) -> Iterator[None]:
         seen += 1
         if seen == number:
             order["over"] = False
-            engine.request_pause()
+            # it is waited for there, which this thread, the engine's own, must not do
+            threading.Thread(target=engine.request_pause, daemon=True).start()
 
     engine.msg_hook = hook
     try:

@@ -33,6 +33,8 @@ class Said:
         Of the newest run.
     ended : list of str
         How each run ended, empty where nothing was raised.
+    closed : set of uid
+        Runs that had their stop document already when they were paused.
     facts : dict
         The rest: ``safe``, ``closed``, ``failed``, when the fault was ``told``.
     """
@@ -41,7 +43,9 @@ class Said:
         self.frames: dict[str, int] = {}
         self.documents = 0
         self.ended: list[str] = []
+        self.closed: set[str] = set()
         self.facts: dict[str, Any] = {}
+        self._last: Mapping[str, Any] = {}
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Note one line."""
@@ -49,10 +53,13 @@ class Said:
             self.frames.setdefault(line["run"], 0)
             self.frames[line["run"]] = max(self.frames[line["run"]], line.get("frames", 0))
             self.documents = line["document"]
+            self._last = line
         elif "ended" in line:
             self.ended.append(line["ended"])
         else:
             self.facts.update(line)
+            if "paused" in line and self._last.get("name") == "stop":
+                self.closed.add(self._last["run"])
 
 
 class Sessions:
