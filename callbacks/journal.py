@@ -1,7 +1,8 @@
 """The file format of a journal: one run's documents, in the order in which they came.
 
 A header, then records. A record is a head of three little-endian uint32 (length of the body, crc32
-of the body, crc32 of the first two) and a body, msgpack of ``[name, document]`` (see `codec`).
+of the body, crc32 of the first two) and a body, msgpack of ``[name, document]`` (see `codec`). A
+long journal goes on in ``NAME.journal.0001`` and so on, each with a header of its own.
 """
 
 from __future__ import annotations
@@ -33,16 +34,8 @@ class JournalError(OSError):
     """The journal cannot be written or read; the sentence says which file and why."""
 
 
-class JournalReader(Iterator[tuple[str, dict[str, Any]]]):
-    """Iterate over the documents of one journal.
-
-    Attributes
-    ----------
-    end : int
-        Offset in bytes of the end of the last whole record read so far.
-    torn_bytes : int
-        Bytes after it that a writer which died left unfinished; known at the end.
-    """
+class _PartReader(Iterator[tuple[str, dict[str, Any]]]):
+    """Iterate over the documents of one file; see `JournalReader`."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -76,7 +69,7 @@ class JournalReader(Iterator[tuple[str, dict[str, Any]]]):
         if crc32(head[: _LENGTHS.size]) != head_crc:
             return self._torn_or_corrupt(rest)
         if length > MAX_RECORD_BYTES:
-            raise self._corrupt()
+            raise self.damaged()
         # A length beyond the end is checked before a byte is allocated for it.
         if length > rest - _HEAD.size:
             return self._torn(rest)
@@ -89,7 +82,7 @@ class JournalReader(Iterator[tuple[str, dict[str, Any]]]):
                 raise TypeError("a record is no name and document")
         # SyntaxError: of a dtype that is none
         except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
-            raise self._corrupt(str(error)) from error
+            raise self.damaged(str(error)) from error
         self.end += _HEAD.size + length
         return name, doc
 
@@ -99,15 +92,16 @@ class JournalReader(Iterator[tuple[str, dict[str, Any]]]):
             self._file.close()
             self._file = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
+    def grew(self) -> bool:
+        """Go on, if there is, since the end was reached, more."""
+        size = self.path.stat().st_size
+        if size == self._size or not self.end:
+            return False
         self.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self.close()
+        self._size, self.torn_bytes = size, 0
+        self._file = self.path.open("rb")
+        self._file.seek(self.end)
+        return True
 
     def _torn(self, rest: int) -> Any:
         self.torn_bytes = rest
@@ -118,9 +112,9 @@ class JournalReader(Iterator[tuple[str, dict[str, Any]]]):
         """Judge a bad record: the last one, or zeros to the end (a power cut), is unfinished."""
         if whole or (self._file is not None and not any(self._file.read())):
             return self._torn(rest)
-        raise self._corrupt()
+        raise self.damaged()
 
-    def _corrupt(self, why: str = "") -> JournalError:
+    def damaged(self, why: str = "") -> JournalError:
         self.close()
         return JournalError(
             f"the journal {self.path} is damaged at byte {self.end}{': ' if why else ''}{why}; "
@@ -128,8 +122,69 @@ class JournalReader(Iterator[tuple[str, dict[str, Any]]]):
         )
 
 
+class JournalReader(Iterator[tuple[str, dict[str, Any]]]):
+    """Iterate over the documents of one journal, in however many parts.
+
+    Parameters
+    ----------
+    path : path
+        Of the first part.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._first = Path(path)
+        self._number = 0
+        self._part = _PartReader(self._first)
+
+    def __next__(self) -> tuple[str, dict[str, Any]]:
+        while True:
+            try:
+                return next(self._part)
+            except StopIteration:
+                following = part_path(self._first, self._number + 1)
+                if not following.exists():
+                    raise
+            # A part is whole when the next one is there, and may not have been when it was opened.
+            if self._part.grew():
+                continue
+            if self._part.torn_bytes:
+                raise self._part.damaged("and is not the last part")
+            self._part.close()
+            self._part = _PartReader(following)
+            self._number += 1
+
+    @property
+    def path(self) -> Path:
+        """The part that is being read."""
+        return self._part.path
+
+    @property
+    def end(self) -> int:
+        """Offset in bytes, in that part, of the end of the last whole record read so far."""
+        return self._part.end
+
+    @property
+    def torn_bytes(self) -> int:
+        """Bytes after it that a writer which died left unfinished; known at the end."""
+        return self._part.torn_bytes
+
+    def close(self) -> None:
+        """Close the file; iterating on ends."""
+        self._part.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_part"):
+            self.close()
+
+
 def read_journal(path: str | os.PathLike[str]) -> JournalReader:
-    """Return an iterator of ``(name, document)`` over a journal.
+    """Return an iterator of ``(name, document)`` over a journal, by the path of its first part.
 
     An unfinished last record is left out and reported in ``torn_bytes``.
 
@@ -156,7 +211,7 @@ def append_documents(path: str | os.PathLike[str], docs: Iterable[tuple[str, Any
         for _ in reader:
             pass
     try:
-        with Path(path).open("r+b") as file:
+        with reader.path.open("r+b") as file:
             file.truncate(reader.end)
             file.seek(reader.end)
             if not reader.end:
@@ -174,6 +229,19 @@ def journal_path(directory: str | os.PathLike[str], uid: str) -> Path:
     if not uid or not all(c.isalnum() or c in "-_." for c in uid):
         raise JournalError(f"the run uid {uid!r} cannot name a file")
     return Path(directory) / f"{uid}{SUFFIX}"
+
+
+def part_path(path: Path, number: int) -> Path:
+    """Return the path of a part of a journal; 0 is the first, the journal's own."""
+    return path if number == 0 else path.with_name(f"{path.name}.{number:04d}")
+
+
+def parts(path: Path) -> list[Path]:
+    """Return the parts of a journal that are there, the first one first."""
+    found = []
+    while (part := part_path(path, len(found))).exists():
+        found.append(part)
+    return found
 
 
 def record(packer: msgpack.Packer, name: str, doc: Mapping[str, Any]) -> bytes:

@@ -22,6 +22,7 @@ from .journal import (
     JournalReader,
     journal_path,
     let_go,
+    part_path,
     read_journal,
     record,
     unwritable,
@@ -32,6 +33,7 @@ __all__ = ["JournalError", "JournalReader", "Recorder", "RunIndex", "journal_pat
 
 FSYNC_PERIOD_S = 0.5
 RESERVE_BYTES = 1 << 20
+PART_BYTES = 1 << 28
 
 _FORCED = frozenset({"start", "descriptor", "stop"})
 
@@ -45,10 +47,13 @@ class Recorder:
     ----------
     directory : path
         Of the journals; made if it is not there.
+    part_bytes : int
+        A run's journal goes on in another file where a record would make one longer than this.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], *, part_bytes: int = PART_BYTES) -> None:
         self.directory = Path(directory)
+        self._part_bytes = part_bytes
         self._runs = RunIndex()
         self._open: dict[str, _Journal] = {}
         self._lock = threading.Lock()
@@ -107,7 +112,7 @@ class Recorder:
         path = journal_path(self.directory, uid)
         try:
             self._keep_reserve()
-            self._open[uid] = _Journal(path)
+            self._open[uid] = _Journal(path, self._part_bytes)
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -155,8 +160,9 @@ class RunIndex:
 class _Journal:
     """One open journal; it holds the lock that tells other processes it is alive."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, part_bytes: int) -> None:
         self.path = path
+        self._part_bytes, self._part = part_bytes, 0
         self._packer = packer()
         self._serial = threading.Lock()
         self._lock = writer_lock(path)
@@ -173,7 +179,10 @@ class _Journal:
 
     def append(self, name: str, doc: Mapping[str, Any]) -> None:
         with self._serial:
-            self._write(record(self._packer, name, doc))
+            data = record(self._packer, name, doc)
+            if len(HEADER) < self._end and self._end + len(data) > self._part_bytes:
+                self._rotate()
+            self._write(data)
             now = time.monotonic()
             if name in _FORCED or now - self._forced >= FSYNC_PERIOD_S:
                 os.fsync(self._file.fileno())
@@ -183,6 +192,25 @@ class _Journal:
         with self._serial:
             self._file.close()
             let_go(self._lock)
+
+    def _rotate(self) -> None:
+        """Go on in another file; where none can be made, in this one."""
+        path = part_path(self.path, self._part + 1)
+        os.fsync(self._file.fileno())
+        try:
+            file = path.open("xb", buffering=0)
+        except OSError:
+            return
+        try:
+            whole = file.write(HEADER) == len(HEADER)
+        except OSError:
+            whole = False
+        if not whole:
+            file.close()
+            path.unlink()
+            return
+        self._file.close()
+        self._file, self._end, self._part = file, len(HEADER), self._part + 1
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

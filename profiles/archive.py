@@ -16,6 +16,7 @@ from ..callbacks.checksums import Checksums
 from ..callbacks.publish import Publisher
 from ..callbacks.record import Recorder, read_journal
 from .store.catalog import Catalog, open_catalog
+from .store.journal_limit import trim_journals
 from .store.places import allowed
 from .store.runs import analyses, documents, find
 from .store.store_process import StoreProcess
@@ -118,6 +119,8 @@ class Archive:
     store_worker : {"thread", "process"}
         What writes into the catalogue. A process starts for seconds, but leaves the interpreter
         of this one to the analyses.
+    journal_limit_gb : float, GB, optional
+        See `store.journal_limit.trim_journals`; looked at whenever a run has ended.
 
     Attributes
     ----------
@@ -132,6 +135,7 @@ class Archive:
         *,
         store_uri: str | None = None,
         store_worker: str = "thread",
+        journal_limit_gb: float | None = None,
     ) -> None:
         self.layout = layout(directory)
         self.recorder = Recorder(self.layout.journal)
@@ -143,7 +147,10 @@ class Archive:
         batches = None
         if store_worker == "process":
             batches = StoreProcess(self.layout.catalog, readable=self.readable, uri=store_uri)
-        self.writer = StoreWriter(self.catalog, journal=self.layout.journal, batches=batches)
+        self._journal_limit_gb = journal_limit_gb
+        self.writer = StoreWriter(
+            self.catalog, journal=self.layout.journal, batches=batches, after_stop=self._trim
+        )
         bus = os.environ.get(BUS_VARIABLE)
         self.bus = BusPublisher(bus, self.layout.journal) if bus else None
 
@@ -192,6 +199,11 @@ class Archive:
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the store has everything."""
         self.writer.wait(timeout_s)
+
+    def _trim(self) -> None:
+        if self._journal_limit_gb is not None:
+            limit_bytes = int(self._journal_limit_gb * 1e9)
+            trim_journals(self.layout.journal, self.catalog, limit_bytes)
 
     def close(self) -> None:
         """Write what is waiting and let go of everything."""

@@ -59,6 +59,8 @@ class Profile:
         A Tiled server; None for the embedded catalogue.
     store_worker : {"thread", "process"}
         What writes into the catalogue: a thread of the session, or a process of its own.
+    journal_limit_gb : float or None, GB
+        Journals of runs that are whole in the catalogue are removed beyond it, the oldest first.
     devices : dict of str to dict
         Table of each device, in the order in which they are made.
     plans : list of str or None
@@ -74,12 +76,19 @@ class Profile:
     description: str = ""
     store_uri: str | None = None
     store_worker: str = "thread"
+    journal_limit_gb: float | None = None
     devices: dict[str, dict[str, Any]] = field(default_factory=dict)
     plans: list[str] | None = None
     analyses: dict[str, dict[str, Any]] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     baseline: list[str] = field(default_factory=list)
     rules: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def of_archive(self) -> dict[str, Any]:
+        """What an `archive.Archive` is to be told."""
+        names = ("store_uri", "store_worker", "journal_limit_gb")
+        return {name: getattr(self, name) for name in names}
 
     def with_settings(self, settings: Mapping[str, Any]) -> Profile:
         """Return this profile with ``NAME.key`` settings of analyses and bare metadata changed."""
@@ -130,10 +139,15 @@ def parse_profile(name: str, table: Mapping[str, Any]) -> Profile:
             raise ProfileError(f"profile {name!r}: [{section}] must be a table, got {value!r}")
     head, store = table.get("profile", {}), table.get("store", {})
     _only(name, "profile", head, ("description", "baseline"))
-    _only(name, "store", store, ("uri", "worker"))
+    _only(name, "store", store, ("uri", "worker", "journal_limit_gb"))
     if (worker := store.get("worker", WORKERS[0])) not in WORKERS:
         raise ProfileError(
             f"profile {name!r}: [store] worker must be 'thread' or 'process', got {worker!r}"
+        )
+    limit = store.get("journal_limit_gb")
+    if limit is not None and not (type(limit) in (int, float) and limit > 0):
+        raise ProfileError(
+            f"profile {name!r}: [store] journal_limit_gb must be a number above 0, got {limit!r}"
         )
     _only(name, "plans", table.get("plans", {}), ("use",))
     devices = {key: dict(value) for key, value in table.get("devices", {}).items()}
@@ -148,6 +162,7 @@ def parse_profile(name: str, table: Mapping[str, Any]) -> Profile:
         description=head.get("description", ""),
         store_uri=store.get("uri"),
         store_worker=worker,
+        journal_limit_gb=limit,
         devices=devices,
         plans=table.get("plans", {}).get("use"),
         analyses={key: dict(value) for key, value in table.get("analyses", {}).items()},

@@ -360,7 +360,7 @@ def open(
     chosen = profile if isinstance(profile, Profile) else read_profile(profile)
     if settings:
         chosen = chosen.with_settings(settings)
-    archive = Archive(directory, store_uri=chosen.store_uri, store_worker=chosen.store_worker)
+    archive = Archive(directory, **chosen.of_archive)
     try:
         session = Session(chosen, archive, progress=progress, metadata=metadata, devices=devices)
     except BaseException:

@@ -49,7 +49,7 @@ def carry_out(order: dict[str, Any]) -> None:
         failed: list[str] = []
         with suppress(TimeoutError):
             analyses = session.join(60.0, check=False)
-            failed = [f"{a.name}: {a.error}" for a in analyses if a.error is not None]
+            failed = [str(a.error) for a in analyses if a.error is not None]
             say(analysed=[a.frames for a in analyses])
         if failed:
             say(failed="; ".join(failed))

@@ -103,10 +103,10 @@ def recover(
     for path in sorted(changed, key=changed.__getitem__):
         uid = path.name.removesuffix(SUFFIX)
         checked = thorough or changed[path] > max(changed.values()) - RECENT_S
-        if uid in stopped and not (checked and _lacks_rows(stopped[uid][uid])):
+        if uid in stopped and not (checked and lacks_rows(stopped[uid][uid])):
             continue
-        with _alone(path) as alone:
-            if not alone:
+        with alone(path) as nobody:
+            if not nobody:
                 report.live.append(uid)
                 continue
             try:
@@ -127,7 +127,8 @@ def stopped_runs(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def _lacks_rows(run: Any) -> bool:
+def lacks_rows(run: Any) -> bool:
+    """Say whether the tables of a stored run hold fewer rows than its stop document counts."""
     counts = run.metadata["stop"].get("num_events") or {}
     for name in set(run) & set(counts):
         stream = run[name].base
@@ -137,7 +138,7 @@ def _lacks_rows(run: Any) -> bool:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[bool]:
+def alone(path: Path) -> Iterator[bool]:
     """Hold the locks of a run's recorder and of its store writer, if no one else does."""
     held = []
     try:

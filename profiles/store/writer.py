@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -46,6 +46,8 @@ class StoreWriter:
     batches : Batches, optional
         What writes, such as a `StoreProcess`, which is closed with this; by default the catalogue
         is written to in this process.
+    after_stop : callable (), optional
+        Called, on the thread, when runs have ended.
 
     Attributes
     ----------
@@ -61,7 +63,9 @@ class StoreWriter:
         journal: str | os.PathLike[str] | None = None,
         capacity: int = CAPACITY,
         batches: Batches | None = None,
+        after_stop: Callable[[], object] | None = None,
     ) -> None:
+        self._after_stop = after_stop
         self.problems: dict[str, str] = {}
         self._catalog = catalog
         self._journal = Path(journal) if journal is not None else None
@@ -150,11 +154,20 @@ class StoreWriter:
                 asked, closing = self._asked, self._closing
             self._write(batch)
             self._feed_again(now=closing or asked > self._answered)
+            if any(name == "stop" for _, name, _ in batch):
+                self._tidy()
             with self._changed:
                 self._answered = asked
                 self._changed.notify_all()
                 if closing and not self._waiting:
                     return
+
+    def _tidy(self) -> None:
+        if self._after_stop is not None:
+            try:
+                self._after_stop()
+            except Exception:
+                logger.exception("what follows the end of a run failed")
 
     def _is_urgent(self) -> bool:
         return self._closing or self._stop_waits or self._asked > self._answered

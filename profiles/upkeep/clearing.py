@@ -18,10 +18,11 @@ from typing import Any
 from filelock import Timeout
 
 from ...callbacks.assets import AssetError, path_of
-from ...callbacks.journal import SUFFIX, JournalError, writer_lock
+from ...callbacks.journal import SUFFIX, JournalError, parts, writer_lock
 from ...callbacks.record import read_journal
 from ..archive import Archive
 from ..store.feeding import STORE_LOCK
+from ..store.journal_limit import has_stop
 from ..store.recovery import stopped_runs
 from ..store.run_writer import ASSETS_KEY
 from .ingest import FOLDER_PREFIX
@@ -114,7 +115,7 @@ def _leftovers(archive: Archive, journals: bool) -> Iterator[Leftover]:
                 yield Leftover(kind, str(path), _size(path))
     if journals:
         for path in sorted(place.journal.glob(f"*{SUFFIX}")):
-            if path.name.removesuffix(SUFFIX) in stopped and _has_stop(path):
+            if path.name.removesuffix(SUFFIX) in stopped and has_stop(path):
                 yield Leftover("journal", str(path), _size(path))
 
 
@@ -150,14 +151,6 @@ def _local(uris: Iterable[str]) -> Iterator[Path]:
             yield path_of(uri).resolve()
 
 
-def _has_stop(path: Path) -> bool:
-    try:
-        with read_journal(path) as documents:
-            return any(name == "stop" for name, _ in documents)
-    except JournalError:
-        return False
-
-
 def _oldest_live(journal: Path) -> float:
     """Return when the oldest run that is being written or stored began; else no border."""
     oldest = float("inf")
@@ -179,13 +172,18 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _size(path: Path) -> int:
-    parts = _files(path) if path.is_dir() else [path]
-    return sum(part.stat().st_size for part in parts)
+    return sum(file.stat().st_size for file in _all_of(path))
 
 
 def _newest(path: Path) -> float:
-    parts = [path, *_files(path)] if path.is_dir() else [path]
-    return max(part.stat().st_mtime for part in parts)
+    return max(file.stat().st_mtime for file in [path, *_all_of(path)])
+
+
+def _all_of(path: Path) -> list[Path]:
+    """Return the files of a folder, the parts of a journal, or the file itself."""
+    if path.is_dir():
+        return list(_files(path))
+    return parts(path) if path.suffix == SUFFIX else [path]
 
 
 def _removed(one: Leftover) -> Leftover:
@@ -194,7 +192,9 @@ def _removed(one: Leftover) -> Leftover:
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            # the first part last: without it nobody would find the others
+            for file in reversed(_all_of(path)):
+                file.unlink()
     except OSError as error:
         return Leftover(one.kind, one.path, one.bytes, why_not=error.strerror or str(error))
     return Leftover(one.kind, one.path, one.bytes, removed=True)
