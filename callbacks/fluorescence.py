@@ -7,7 +7,8 @@ from typing import Any
 
 from ..models.base import Batch
 from ..models.spectra.lines import parse
-from ..models.spectra.xrf import Fluorescence
+from ..models.spectra.xrf import LIVE_TIME, MONITOR, Fluorescence
+from .frames import FrameSource
 from .live import LiveCallback
 from .metadata import METADATA_KEYS, experiment_of
 from .publish import Publisher
@@ -32,6 +33,7 @@ def fluorescence(
     mass: str | None = None,
     mass_first: int = 1,
     mass_ug_cm2: float | None = None,
+    monitor: str = MONITOR,
     **metadata: Any,
 ) -> LiveCallback:
     """Build the analysis `fluorescence` for a run of spectra.
@@ -46,6 +48,9 @@ def fluorescence(
         and the other settings.
     energy_offset_kev, energy_slope_kev : float, keV
         The energy scale where the run states none or a wrong one.
+    monitor : str
+        A data key or device whose readings the element's mass is divided by, such as the beam's
+        current; by default the monitor that a file of spectra has.
     **metadata
         Keys that take the place of those in the start document, such as ``energy_kev``.
     """
@@ -71,7 +76,13 @@ def fluorescence(
             mass_ug_cm2=mass_ug_cm2,
         )
 
-    return LiveCallback(start, publisher, build)
+    # live times are read for the mass alone: an event may come long after its spectrum
+    source = FrameSource(
+        start,
+        monitor=None if monitor == MONITOR else monitor,
+        own=() if mass is None else (LIVE_TIME,),
+    )
+    return LiveCallback(start, publisher, build, source=source)
 
 
 def listed(names: str | Sequence[str]) -> list[str]:

@@ -90,6 +90,9 @@ class FrameSource:
     monitor : str, optional
         A data key or device whose readings become the coordinate ``monitor`` (see `Readings`). A
         file of frames with a monitor of its own has that where nothing else is asked for.
+    own : sequence of str
+        Readings of the camera itself, such as ``live_time_s``, that become coordinates of the same
+        name, where the run has them.
 
     Attributes
     ----------
@@ -111,6 +114,7 @@ class FrameSource:
         *,
         camera: str | None = None,
         monitor: str | None = None,
+        own: Sequence[str] = (),
     ) -> None:
         self.rings = list(rings)
         self.camera = camera
@@ -129,7 +133,7 @@ class FrameSource:
         self._index = np.empty(0, np.int64)
         self._corrections: Corrections | None = None
         self._axes: dict[str, np.ndarray] = {}
-        self._readings = Readings(monitor)
+        self._readings = {MONITOR: Readings(monitor)} | {name: Readings(None) for name in own}
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> Iterator[Batch]:
         """Take in one document and yield the batches that it completes."""
@@ -137,7 +141,10 @@ class FrameSource:
             self._descriptor_keys[doc["uid"]] = doc["data_keys"]
             self._positions.descriptor(doc)
             self._choose_camera(doc)
-            self._readings.descriptor(doc, self._frames_key)
+            for reading, readings in self._readings.items():
+                if reading != MONITOR and self._frames_key is not None:
+                    readings.wanted = f"{self._frames_key.removesuffix(FRAMES)}_{reading}"
+                readings.descriptor(doc, self._frames_key)
         elif name == "stream_resource":
             self._assets.add(doc)
         elif name == "stream_datum":
@@ -187,7 +194,8 @@ class FrameSource:
         self, doc: Mapping[str, Any], seq_num: int, time: float, data: Mapping[str, Any]
     ) -> None:
         self._positions.event(seq_num, data)
-        self._readings.event(doc, seq_num, time, data)
+        for readings in self._readings.values():
+            readings.event(doc, seq_num, time, data)
         self._rounds += [int(value) for key, value in data.items() if key.endswith(THROUGH)]
 
     def _batches(self, *, final: bool) -> Iterator[Batch]:
@@ -213,10 +221,12 @@ class FrameSource:
             self.through = self._rounds[-1]
 
     def _monitored(self, ready: int) -> int:
-        """Return up to which frame the monitor's readings are known too."""
-        if self._readings.key is None or ready <= self.frames_read:
-            return ready
-        return self.frames_read + self._readings.known_prefix(*self._taken(self.frames_read, ready))
+        """Return up to which frame all readings are known too."""
+        for readings in self._readings.values():
+            if readings.key is not None and ready > self.frames_read:
+                taken = self._taken(self.frames_read, ready)
+                ready = self.frames_read + readings.known_prefix(*taken)
+        return ready
 
     def _taken(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the events that frames belong to, and when they were taken."""
@@ -273,9 +283,10 @@ class FrameSource:
         time_key = key.removesuffix(FRAMES) + TIME
         if time_key in self._columns:
             coordinates["time_s"] = self._read(time_key, start, stop)
-        monitor = self._monitor(key, start, stop)
-        if monitor is not None:
-            coordinates[MONITOR] = monitor
+        for name in self._readings:
+            values = self._reading(name, key, start, stop)
+            if values is not None:
+                coordinates[name] = values
         if self._axes:
             stated = [
                 self._assets.sigma(*piece) for piece in self._columns[key].locate(start, stop)
@@ -287,14 +298,15 @@ class FrameSource:
         names = [(r, i) for r, a, b in self._columns[key].locate(start, stop) for i in range(a, b)]
         return Batch(frames, index, coordinates, self._corrections, self._axes, names)
 
-    def _monitor(self, key: str, start: int, stop: int) -> np.ndarray | None:
+    def _reading(self, name: str, key: str, start: int, stop: int) -> np.ndarray | None:
         """Return the readings of the signal that was asked for, else those of the file."""
-        if self._readings.wanted is not None:
-            if self._readings.key is None:
+        readings = self._readings[name]
+        if readings.wanted is not None and (readings.key is not None or name == MONITOR):
+            if readings.key is None:
                 return None
-            return self._readings.lookup(*self._taken(start, stop))
+            return readings.lookup(*self._taken(start, stop))
         pieces = self._columns[key].locate(start, stop)
-        parts = [self._assets.by_frame(MONITOR, *piece) for piece in pieces]
+        parts = [self._assets.by_frame(name, *piece) for piece in pieces]
         known = [part for part in parts if part is not None]
         return np.concatenate(known) if known and len(known) == len(parts) else None
 

@@ -27,6 +27,9 @@ class SpectraModel:
         Where the frames lie.
     """
 
+    coordinates: tuple[str, ...] = ("time_s", "dwell_s")
+    """Coordinates of frames that are kept beside their positions."""
+
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self._held = HeldSpectra()
@@ -50,7 +53,7 @@ class SpectraModel:
         if len(batch) == 0:
             return self
         position = f"positions_{self.experiment.units}"
-        spectra = self._held.add(batch, (position, "time_s", "dwell_s"))
+        spectra = self._held.add(batch, (position, *self.coordinates))
         counts = float(self._held.total.sum())
         if self._made_at is None or counts >= 2 * self._made_at:
             self._make()

@@ -15,8 +15,9 @@ from .calibration import find
 from .detector_fit import DetectorFit, Scatter
 from .lines import Family, parse, visible
 from .response import Response
-from .spectra_model import SpectraModel, geometry
+from .spectra_model import Rows, SpectraModel, geometry
 
+MONITOR, LIVE_TIME = "monitor", "live_time_s"
 _LOWEST_KEV = 0.8
 _LEAST_TO_FIND = 3000.0
 _DEFAULT_RANGE_KEV = (_LOWEST_KEV, 25.0)
@@ -51,7 +52,8 @@ class Fluorescence(SpectraModel):
     scatter_angle_deg : float, deg
         Between beam and detector, for the Compton peak.
     mass : str, optional
-        An element whose mass is compared with its first value.
+        An element whose mass is compared with its first value: its area, over the coordinates
+        ``monitor`` and ``live_time_s`` where frames have these.
     mass_first : int
         Frames whose mean is the first value.
     mass_ug_cm2 : float, ug/cm2, optional
@@ -64,6 +66,8 @@ class Fluorescence(SpectraModel):
     MissingMetadata
         When there is no axis and it cannot be found.
     """
+
+    coordinates = (*SpectraModel.coordinates, MONITOR, LIVE_TIME)
 
     def __init__(
         self,
@@ -158,7 +162,8 @@ class Fluorescence(SpectraModel):
             ``chi2`` (frame) reduced; ``scan_index``. Of the run: ``mean``, ``fitted`` and
             ``residual`` (detector, channel), ``energy_offset_kev``, ``energy_slope_kev``,
             ``energy_shift_ev``, ``fwhm_ev`` at Mn Ka (detector), ``unexplained`` peaks, ``flags``;
-            ``area_image`` (element, y, x) where there is a scan; ``mass_...`` where asked for.
+            ``area_image`` (element, y, x) where there is a scan; ``mass_...`` where asked for, and
+            ``exposure`` (frame), what its area was divided by.
         """
         if not self._fitted_rows:
             return {}
@@ -179,11 +184,13 @@ class Fluorescence(SpectraModel):
         result |= self._images(rows, area)
         if self.mass is not None:
             column = self.elements.index(self.mass)
-            values = area[:, column]
+            by = _exposure(rows)
+            values = area[:, column] / by
             if np.nansum(values[: self._mass_first]) > 0:
+                result["exposure"] = Quantity(by, "", ("frame",))
                 result |= mass_balance(
                     values,
-                    sigma[:, column],
+                    sigma[:, column] / by,
                     rows.get("time_s"),
                     first=self._mass_first,
                     known=self._mass_known,
@@ -329,6 +336,18 @@ class Fluorescence(SpectraModel):
             "area_image": Quantity(maps, "counts", ("element", "y", "x")),
             **geometry(image),
         }
+
+
+def _exposure(rows: Rows) -> np.ndarray:
+    """Return what the beam and the live time gave each frame, over the first; 1 where unknown."""
+    out = np.ones(len(rows["index"]))
+    for name in (MONITOR, LIVE_TIME):
+        values = np.asarray(rows.get(name, ()), float)
+        good = np.isfinite(values) & (values > 0)
+        if good.any():
+            out[good] *= values[good] / values[good][0]
+            out[~good] = np.nan
+    return out
 
 
 def _label(name: str) -> str:

@@ -141,3 +141,23 @@ def test_a_baseline_is_no_monitor():
     described = {"uid": "a", "name": "baseline", "data_keys": {"ring": NUMBER}}
     readings.descriptor(described, "camera_frames")
     assert readings.key is None
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_reading_of_the_camera_itself_goes_by_its_own_name(files, replayed):
+    """Here the ring's current stands for it; a reading that the run has not is left out."""
+    docs = [(name, _renamed(doc)) for name, doc in documents(files, beside=True, replayed=replayed)]
+    source = FrameSource(docs[0][1] | {"every_s": 1.0}, own=("live_time_s", "humidity"))
+    batches = feed(source, docs)
+    found = np.concatenate([b.coordinates["live_time_s"] for b in batches])
+    np.testing.assert_array_equal(found, CURRENT)
+    assert all("humidity" not in b.coordinates for b in batches)
+    assert all("monitor" not in b.coordinates for b in batches)
+
+
+def _renamed(doc):
+    """Return a document in which ring_current_pa is called camera_live_time_s."""
+    if isinstance(doc, dict):
+        names = {"ring_current_pa": "camera_live_time_s"}
+        return {names.get(key, key): _renamed(value) for key, value in doc.items()}
+    return doc

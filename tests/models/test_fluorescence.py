@@ -124,6 +124,29 @@ def test_platinum_that_dissolves():
     assert found["mass_ug_cm2"][0] == pytest.approx(214.5 * found["mass_ratio"][0])
 
 
+def test_a_fading_beam_and_a_dead_detector_are_no_loss_of_mass():
+    """Half the beam and a third of the live time go; a reading that is missing gives no ratio."""
+    rng = np.random.default_rng(6)
+    n = 120
+    beam, live = np.linspace(200.0, 100.0, n), np.linspace(0.9, 0.6, n)
+    lines = TRUE.column(family("Pt", "L", 18.0), CHANNELS)
+    level = 6000 * (beam / beam[0]) * (live / live[0])
+    frames = rng.poisson(level[:, None] * lines + 0.2).astype(np.uint16)
+    beam[7] = np.nan
+    model = Fluorescence(BEAM, ["Pt"], AXIS, mass="Pt", mass_first=5)
+    times = {"time_s": 1.7e9 + 60.0 * np.arange(n), "monitor": beam, "live_time_s": live}
+    found = model.partial_fit(Batch(frames, np.arange(n), times)).converge().result_
+    assert np.isnan(found["mass_ratio"].value[7])
+    known = np.arange(n) != 7
+    off = found["mass_ratio"].value[known] - 1
+    assert np.abs(off).max() < 0.08
+    assert abs(found["mass_drift_sigmas"].value) < 4
+    assert found["area"].value[-1, 0] < 0.5 * found["area"].value[0, 0]  # as counted
+    np.testing.assert_allclose(
+        found["exposure"].value[known], (level / level[0])[known], rtol=1e-12
+    )
+
+
 def test_an_element_that_is_not_there_is_never_negative():
     frames, _ = spectra(100)
     found = fitted(frames, Fluorescence(BEAM, ["Ca", "Fe", "Pt", "Mn", "V"], AXIS))
