@@ -226,7 +226,8 @@ class FrameWriter:
             for field in self.fields:
                 yield "stream_resource", self._resource(field)
             self._named = True
-        for field in self.fields:
+        # the frames last: whoever is told of a frame has been told of its scan index
+        for field in reversed(self.fields):
             uid = self.uids[field.name]
             yield (
                 "stream_datum",
