@@ -4,7 +4,6 @@ Beside it, in the same run, what upstream offers: bluesky-tiled-plugins' TiledWr
 it is or through bluesky's BufferingWrapper.
 """
 
-from collections import defaultdict
 from statistics import median
 from time import perf_counter, process_time
 
@@ -19,8 +18,9 @@ from event_model import compose_run
 from ophyd import Signal
 
 from flyback.callbacks.record import Recorder
+from flyback.profiles.store.batches import BatchWriter
 from flyback.profiles.store.catalog import open_catalog
-from flyback.profiles.store.run_writer import RunWriter
+from flyback.profiles.store.store_process import StoreProcess
 from flyback.profiles.store.writer import StoreWriter
 from flyback.tests.bench.yardstick import record
 
@@ -99,6 +99,10 @@ def give(consumer, finish, docs):
     }
 
 
+def nothing(catalog):
+    return (lambda *_: None), (lambda: None)
+
+
 def ours(catalog):
     writer = StoreWriter(catalog)
     return writer, writer.close
@@ -119,6 +123,7 @@ def buffered(batch_size):
     return make
 
 
+PROCESS = "flyback, a process"
 WRITERS = {
     "flyback": ours,
     "TiledWriter, batches of 1": plain(1),
@@ -146,8 +151,8 @@ def bench_backlog(benchmark, tmp_path, name):
 
 @pytest.mark.benchmark(min_rounds=1)
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["nothing", *WRITERS])
-def bench_behind(benchmark, tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("name", ["nothing", PROCESS, *WRITERS])
+def bench_behind(benchmark, tmp_path, name):
     """Target: never more than 1 s behind the RunEngine at its full rate; 100 us a document.
 
     The first run of a process pays for imports and for new databases; the second is the figure.
@@ -161,24 +166,32 @@ def bench_behind(benchmark, tmp_path, monkeypatch, name):
         for _ in range(points):
             yield from bps.trigger_and_read(signals)
 
-    flush, take, taken = RunWriter.flush, RunWriter.__call__, defaultdict(int)
+    class Timed:
+        """Batches, and how long after the RunEngine each of their events is in the catalogue."""
 
-    def counted(self, doc_name, doc):
-        taken["n"] += doc_name == "event"
-        take(self, doc_name, doc)
+        def __init__(self, batches):
+            self._batches = batches
 
-    def flushed(self):
-        through = taken["n"]
-        flush(self)
-        now = perf_counter()
-        behind.extend(now - at for at in given[len(behind) : through])
+        def write(self, batch):
+            failed = self._batches.write(batch)
+            assert not failed
+            now, events = perf_counter(), sum(doc_name == "event" for _, doc_name, _ in batch)
+            behind.extend(now - at for at in given[len(behind) : len(behind) + events])
+            return failed
 
-    monkeypatch.setattr(RunWriter, "__call__", counted)
-    monkeypatch.setattr(RunWriter, "flush", flushed)
+        def close(self):
+            self._batches.close()
+
     engine = RunEngine({})
     engine.subscribe(lambda *_: given.append(perf_counter()), "event")
-    with open_catalog(tmp_path / "catalog") as catalog:
-        consumer, finish = WRITERS.get(name, lambda _: (lambda *_: None, lambda: None))(catalog)
+    folder = tmp_path / "catalog"
+    with open_catalog(folder) as catalog:
+        if name.startswith("flyback"):
+            batches = StoreProcess(folder) if name == PROCESS else BatchWriter(catalog)
+            consumer = StoreWriter(catalog, batches=Timed(batches))
+            finish = consumer.close
+        else:
+            consumer, finish = WRITERS.get(name, nothing)(catalog)
 
         def timed(doc_name, doc):
             at = perf_counter()
@@ -187,7 +200,7 @@ def bench_behind(benchmark, tmp_path, monkeypatch, name):
 
         engine.subscribe(timed)
         engine(plan(50))
-        if name == "flyback":
+        if name.startswith("flyback"):
             consumer.wait()
         first = len(behind)
         calls.clear()
@@ -199,7 +212,7 @@ def bench_behind(benchmark, tmp_path, monkeypatch, name):
     benchmark.pedantic(lambda: None, rounds=1)
     figures = {"engine_events_per_s": rate, "stored_after_s": done - n / rate}
     figures |= {"us_per_document": median(calls) * 1e6, "worst_call_ms": max(calls) * 1e3}
-    if name == "flyback":
+    if name.startswith("flyback"):
         assert len(behind) == n + 50
         figures |= {"most_s_behind": max(behind[first:]), "median_s_behind": median(behind[first:])}
         figures |= {"most_s_behind_in_first_run": max(behind[:first])}
