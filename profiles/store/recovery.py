@@ -40,8 +40,8 @@ class Report:
         Rows that were announced and are in no file, or not all of what belongs together is: power
         was cut, or the file was not in SWMR mode.
     in_flight : dict of uid to int
-        Frames of a step whose event was not recorded any more: they are in their file, and not in
-        the stream, as nobody knows where they were taken.
+        Frames of a step that was cut off before its event, where no event can stand in for it: they
+        are in their file, and not in the stream.
     problems : dict of uid to str
         Runs that could not be recovered wholly, and why.
     """
@@ -77,7 +77,8 @@ def recover(
     """Feed every run that the catalogue lacks, or holds incompletely, from its journal.
 
     A run without a stop gets one (``exit_status`` "fail"), in the journal too, and before it what
-    was announced of one of a file's data keys and not yet of the others. Frames count as far as
+    was announced of one of a file's data keys and not yet of the others, and the event of a frame
+    that was cut off before it, with readings that are NaN or None. Frames count as far as
     they are in their files. Runs that a live session writes are left alone. Done twice, the
     second time does nothing.
 
@@ -166,6 +167,7 @@ def _recover_run(path: Path, uid: str, catalog: Catalog, report: Report) -> None
     ending: list[Document] = [] if survey.has_stop else survey.complete()
     survey.count_rows()
     if not survey.has_stop:
+        ending += survey.unread()
         ending.append(("stop", survey.stop(uid, REASON, ending)))
         report.ended.append(uid)
         # A damaged journal stays as it is: someone may want to mend it.

@@ -14,6 +14,7 @@ from ...callbacks.record import JournalError, read_journal
 from .frame_files import path_of, rows
 
 Document = tuple[str, Mapping[str, Any]]
+_UNKNOWN = {"number": float("nan"), "integer": None, "string": None, "boolean": None}
 
 
 @dataclass
@@ -119,6 +120,42 @@ class Survey:
         uid = asset.resource["uid"]
         return {**last, "uid": f"{uid}/{asset.reached}/recovered", "stream_resource": uid}
 
+    def unread(self) -> list[Document]:
+        """Return events for the frames of steps that were cut off before their event.
+
+        All rows of them must be in the files. What was read beside them is not known any more: NaN
+        for numbers, None for the rest.
+
+        Returns
+        -------
+        list of (name, document)
+            Where a key can hold neither, none; `documents` leaves the frame out then.
+        """
+        found: list[Document] = []
+        for uid, stream in self._streams.items():
+            keys = stream["data_keys"]
+            own = {n: k for n, k in keys.items() if not _is_external(k)}
+            name = stream.get("name", "primary")
+            seq_num = self._events.get(name, 0) + 1
+            assets = [a for a in self._assets.values() if a.last and a.last["descriptor"] == uid]
+            whole = all(a.limit is None or a.limit >= a.reached for a in assets)
+            plain = all(key["dtype"] in _UNKNOWN for key in own.values())
+            if not (assets and own and whole and plain and self._datums.get(name) == seq_num):
+                continue
+            data = {key: _UNKNOWN[described["dtype"]] for key, described in own.items()}
+            doc = {
+                "uid": f"{uid}/{seq_num}/recovered",
+                "descriptor": uid,
+                "seq_num": seq_num,
+                "time": self._last_time,
+                "data": data,
+                "timestamps": dict.fromkeys(data, self._last_time),
+                "filled": {},
+            }
+            self._events[name] = seq_num
+            found.append(("event", doc))
+        return found
+
     def count_rows(self) -> None:
         """Look into the files: no more rows count than are there, for all keys of a file alike."""
         self.missing = 0
@@ -137,8 +174,8 @@ class Survey:
     def documents(self, ending: list[Document]) -> Iterator[Document]:
         """Yield the documents and others after them, datums cut to what is in the files.
 
-        The frame of a step whose event was not recorded any more is left out: nobody knows where
-        it was taken, and the stream could not be read with one row more of it than of the rest.
+        The frame of a step without an event is left out (see `unread`): the stream could not be
+        read with one row more of it than of the rest.
         """
         for name, doc in chain(self._read(), ending):
             if name == "stream_datum":
@@ -183,7 +220,7 @@ class Survey:
     def _is_in_flight(self, doc: Mapping[str, Any]) -> bool:
         """Say whether a datum belongs to the one event after the last that was recorded."""
         keys = self._streams.get(doc["descriptor"], {}).get("data_keys", {})
-        if all(str(key.get("external", "")).startswith("STREAM") for key in keys.values()):
+        if all(_is_external(key) for key in keys.values()):
             return False
         stream = self._stream(doc)
         seq_num = self._events.get(stream, 0) + 1
@@ -219,3 +256,7 @@ class Survey:
                 yield from reader
             except JournalError as error:
                 self.damage = str(error)
+
+
+def _is_external(key: Mapping[str, Any]) -> bool:
+    return str(key.get("external", "")).startswith("STREAM")

@@ -19,6 +19,7 @@ FIELDS = [
 KEYS = [field.data_key for field in FIELDS]
 BLOCKS = (16, 5, 11)
 X = {"source": "x", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
+N = {"source": "n", "dtype": "integer", "shape": []}
 
 
 def rows(start, n):
@@ -27,11 +28,13 @@ def rows(start, n):
     return {"frames": frames, "scan_index": index, "time": index * 0.5}
 
 
-def flight(folder, blocks=BLOCKS, *, steps=False):
+def flight(folder, blocks=BLOCKS, *, steps=False, more=None):
     """Fly, or step with an event after each block, and return the run's documents."""
     writer = FrameWriter(folder, "camera", FIELDS)
     run = compose_run()
-    keys = {f.data_key: f.describe("test") for f in FIELDS} | ({"x": X} if steps else {})
+    keys = {f.data_key: f.describe("test") for f in FIELDS} | (
+        {"x": X, "n": N, **(more or {})} if steps else {}
+    )
     stream = run.compose_descriptor(name="primary", data_keys=keys)
     docs = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
     for n in blocks:
@@ -45,7 +48,9 @@ def flight(folder, blocks=BLOCKS, *, steps=False):
                 doc["seq_nums"] = {"start": start + 1, "stop": start + n + 1}
             docs.append((name, doc))
         if steps:
-            docs.append(("event", stream.compose_event(data={"x": 0.5}, timestamps={"x": 1.0})))
+            data = {"x": 0.5, "n": 7} | {key: [1, 2] for key in more or ()}
+            stamps = dict.fromkeys(data, 1.0)
+            docs.append(("event", stream.compose_event(data=data, timestamps=stamps)))
     writer.close()
     return run.start_doc["uid"], docs, writer.path
 
@@ -119,16 +124,38 @@ def test_a_key_of_which_nothing_is_left_takes_no_other_with_it(store, tmp_path):
     assert [stream[key].shape[0] for key in KEYS[:2]] == [32, 32]
 
 
-@pytest.mark.parametrize("n_datums", [10, 12])
-def test_a_step_without_its_event_is_left_out(store, tmp_path, n_datums):
+@pytest.mark.parametrize("n_datums", [1, 3, 10, 12])
+def test_a_step_that_was_cut_off_gets_an_event_that_knows_nothing(store, tmp_path, n_datums):
     uid, docs, _ = flight(store.frames, (1, 1, 1, 1, 1), steps=True)
     journalled(tmp_path, cut_after(docs, n_datums))
     report = recover(tmp_path, store.catalog)
-    assert (report.recovered, report.shortened) == ([uid], {})
+    assert (report.recovered, report.shortened, report.in_flight) == ([uid], {}, {})
+    n = -(-n_datums // 3)
     run = find(store.catalog, uid)
-    assert lengths(run) == [3, 3, 3]
-    assert run.metadata["stop"]["num_events"] == {"primary": 3}
-    assert run["primary"].read()["camera_frames"].shape == (3, 4, 4)
+    assert lengths(run) == [n] * 3
+    assert run.metadata["stop"]["num_events"] == {"primary": n}
+    table = run["primary"].read()
+    assert table["camera_frames"].shape == (n, 4, 4)
+    np.testing.assert_array_equal(table["x"], [0.5] * (n - 1) + [np.nan])
+    known = list(np.asarray(table["n"])[: n - 1])
+    assert known == [7] * (n - 1)
+    assert not recover(tmp_path, store.catalog)
+    # fed once more, when the journal has the event, it is the same
+    remove(store.catalog.raw, uid)
+    recover(tmp_path, store.catalog)
+    assert lengths(find(store.catalog, uid)) == [n] * 3
+    for name, doc in read_journal(tmp_path / f"{uid}.journal"):
+        schema_validators[DocumentNames[name]].validate(doc)
+
+
+def test_a_step_with_an_array_that_nobody_read_is_left_out_and_that_is_said(store, tmp_path):
+    array = {"source": "x", "dtype": "array", "shape": [2], "dtype_numpy": "<i8"}
+    uid, docs, _ = flight(store.frames, (1, 1, 1), steps=True, more={"a": array})
+    journalled(tmp_path, cut_after(docs, 9))
+    report = recover(tmp_path, store.catalog)
+    assert (report.recovered, report.in_flight) == ([uid], {uid: 1})
+    assert "1 frames of the last step" in str(report)
+    assert lengths(find(store.catalog, uid)) == [2] * 3
 
 
 def test_frames_whose_events_come_later_are_kept(store, tmp_path):

@@ -48,12 +48,3 @@ def test_every_way_out_leaves_the_cell_at_open_circuit_within_a_second():
     assert failed(outcomes) == []
     assert len(outcomes) == 13
     assert sum("open after" in o.what for o in outcomes) == 12
-
-
-@heavy
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize("kind", ["kill_store", "kill_worker", "analysis_raises"])
-def test_what_works_beside_a_run_may_die(kind):
-    outcomes = list(try_faults(kinds=[kind]))
-    assert failed(outcomes) == []
-    assert all(o.announced == 900 for o in outcomes)
