@@ -226,8 +226,7 @@ class FrameWriter:
             for field in self.fields:
                 yield "stream_resource", self._resource(field)
             self._named = True
-        # the frames last: whoever is told of a frame has been told of its scan index
-        for field in reversed(self.fields):
+        for field in self.fields:
             uid = self.uids[field.name]
             yield (
                 "stream_datum",

@@ -87,7 +87,11 @@ def _of_journal(outcome: Outcome, path: Path) -> tuple[int, dict[str, Any]]:
 
 
 def _readable(run: Any, announced: int) -> int:
-    """Return how many of the announced frames are there, with signal and in their order."""
+    """Return how many of the announced frames are there, with signal and in their order.
+
+    Where an error came between the announcements of a batch of frames and of their indices, the
+    order of that batch is not looked at.
+    """
     stream = run["primary"]
     cameras = [key.removesuffix("_frames") for key in stream if key.endswith("_frames")]
     if not cameras:
@@ -95,7 +99,7 @@ def _readable(run: Any, announced: int) -> int:
     (camera,) = cameras
     frames = stream[f"{camera}_frames"]
     there = min(frames.shape[0], announced)
-    indices = np.full(there, -1)
+    indices = np.arange(there)
     if f"{camera}_scan_index" in stream:
         told = np.asarray(stream[f"{camera}_scan_index"].read())[:there]
         indices[: len(told)] = told

@@ -1,4 +1,4 @@
-"""Faults beside or inside a session: disks, clocks, queues, callbacks, dead processes, neighbours."""
+"""Faults beside or inside a session: disks, clocks, queues, callbacks, dead processes."""
 
 import os
 
@@ -28,7 +28,7 @@ def test_nothing_is_lost(kind):
 def test_a_full_disk_ends_the_run_or_not_and_loses_nothing():
     outcomes = list(try_faults(kinds=["disk_full"]))
     if not outcomes:
-        pytest.skip("root may write everywhere, and only root can make small disks")
+        pytest.skip("no small disks can be made here")
     assert [o for o in outcomes if not o.survived] == []
     assert len(outcomes) == 3
     assert all(o.readable == o.announced for o in outcomes)
