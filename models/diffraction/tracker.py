@@ -20,7 +20,8 @@ from .powder import PowderPhase
 from .tracked import Tracked, summed_up
 
 FALSE_ALARM_RATE = 2e-4
-_CELL_FROM, _SHAPE_FROM = 4.0, 12.0
+# a width that is not fitted with a faint phase's cell takes too little or too much of its lines
+_SHAPE_FROM, _SURE_FROM = 4.0, 12.0
 """Amounts over their sigma from which cells, and widths, are fitted."""
 _GONE_DRIFT, _GONE_LEVEL = 2.0, 4.0
 _WORSE, _MEMORY = 1.5, 0.2
@@ -158,11 +159,10 @@ class PhaseTracker:
         model = self._it()
         rows: list[int] = []
         for phase in present:
-            if strength[phase] >= _CELL_FROM:
-                kinds = self.kinds if strength[phase] >= _SHAPE_FROM else ("cell",)
-                allowed = [k for k in kinds if k in self.kinds and k != "zero"]
+            if strength[phase] >= _SHAPE_FROM:
+                allowed = [k for k in self.kinds if k != "zero"]
                 rows += model.free([phase], allowed).tolist()
-        if "zero" in self.kinds and any(strength[p] >= _SHAPE_FROM for p in present):
+        if "zero" in self.kinds and any(strength[p] >= _SURE_FROM for p in present):
             rows.append(model.n_parameters - 1)
         return np.array(sorted(rows), np.int64)
 
@@ -215,7 +215,7 @@ class PhaseTracker:
         theta[shape] *= wider**2
         present = sorted([*self._present, phase])
         strength = self._strength.copy()
-        strength[phase] = _CELL_FROM
+        strength[phase] = _SHAPE_FROM
         first = model.fit(intensity, weight, theta, self._free(present, strength), present=present)
         strength = np.where(np.isin(np.arange(len(strength)), present), self._strengths(first), 0)
         better = model.fit(
@@ -290,7 +290,7 @@ class PhaseTracker:
         self._strength = np.where(tracked.present, tracked.evidence, 0.0)
         for phase in list(self._present):
             rows = slice(model.cell_rows(phase).start, model.shape_row(phase) + 3)
-            if tracked.evidence[phase] >= _SHAPE_FROM:
+            if tracked.evidence[phase] >= _SURE_FROM:
                 self._last_good[rows] = self._theta[rows]
                 self._learn_mixing(phase)
             falling = self._falling[phase]

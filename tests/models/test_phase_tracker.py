@@ -59,6 +59,25 @@ def test_volumes_and_cells_come_back_within_their_sigmas(phases):
     assert (result["onset_index"] == 0).all()
 
 
+def test_the_volume_of_a_faint_phase_with_broad_lines_is_not_too_small(phases):
+    """Lines twice as broad as the others': by those a third of them would be missing."""
+
+    class Broad(Scene):
+        def theta(self, strains):
+            theta = super().theta(strains)
+            theta[self.model.shape_row(1)] = 0.05**2
+            return theta
+
+    n = 40
+    truth = np.array([0.92, 0.08])
+    patterns = series(Broad(phases, width=0.024), [truth] * n, np.zeros((n, 2)), seed=4)
+    result = feed(PhaseSeries(lambda q, e: phases), patterns).result_
+    volume, sigma = result["volume"].value[:, 1], result["volume_sigma"].value[:, 1]
+    assert (result["evidence"].value[:, 1] < 12).any()  # in which widths were not fitted once
+    assert volume.mean() == pytest.approx(truth[1], rel=0.1)
+    assert 0.7 < np.sqrt((((volume - truth[1]) / sigma) ** 2).mean()) < 1.4
+
+
 def test_volumes_of_cells_that_differ_from_the_cifs_are_those_of_the_scattering_law(phases):
     """Lines by V |F|^2 / Vc^2 / q^2 with the cell as it is, not as the fit has it."""
     volumes, scales = np.array([0.6, 0.4]), (1.0, 0.985)
