@@ -301,10 +301,10 @@ class FrameSource:
     def _reading(self, name: str, key: str, start: int, stop: int) -> np.ndarray | None:
         """Return the readings of the signal that was asked for, else those of the file."""
         readings = self._readings[name]
-        if readings.wanted is not None and (readings.key is not None or name == MONITOR):
-            if readings.key is None:
-                return None
+        if readings.key is not None:
             return readings.lookup(*self._taken(start, stop))
+        if readings.wanted is not None and name == MONITOR:
+            return None
         pieces = self._columns[key].locate(start, stop)
         parts = [self._assets.by_frame(name, *piece) for piece in pieces]
         known = [part for part in parts if part is not None]

@@ -244,6 +244,21 @@ def parts(path: Path) -> list[Path]:
     return found
 
 
+def remove_journal(path: Path) -> None:
+    """Remove a journal, the first part last: without it nobody would find the others."""
+    for part in reversed(parts(path)):
+        part.unlink()
+
+
+def has_stop(path: Path) -> bool:
+    """Say whether a journal holds its run's stop document, and can be read as far."""
+    try:
+        with read_journal(path) as documents:
+            return any(name == "stop" for name, _ in documents)
+    except JournalError:
+        return False
+
+
 def record(packer: msgpack.Packer, name: str, doc: Mapping[str, Any]) -> bytes:
     """Return one record."""
     body = packer.pack((name, doc))

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .noise import weights
-from .path_gains import best_pair, gains_of, summit
+from .path_gains import best_pair, gains_of, summit, summits
 from .pattern_model import PatternModel
 from .score_kernels import gram_of_path
 from .tracked import Tracked
@@ -53,7 +53,11 @@ class Kept:
 
 
 def weigh(
-    model: PatternModel, family: Sequence[int], kept: Sequence[Kept], gain: float = 1.0
+    model: PatternModel,
+    family: Sequence[int],
+    kept: Sequence[Kept],
+    gain: float = 1.0,
+    pause: Callable[[], object] = lambda: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the criterion of each of `HYPOTHESES`, lower is better, and which are in doubt.
 
@@ -70,6 +74,8 @@ def weigh(
         In all of them the family is present.
     gain : float
         Of `noise.weights`.
+    pause : callable ()
+        Called between steps of a millisecond; it may wait while others have more haste.
     """
     lead = family[0]
     place, along, reach, line, width2, span = _path(model, family, kept)
@@ -104,24 +110,28 @@ def weigh(
         theta[-1] = zero
         products = []
         total = 0.0
-        templates = _along_path(model, lead, theta, place, along, steps)
+        templates = _along_path(model, lead, theta, place, along, steps, pause)
         for weighted, weight, rows in prepared:
+            pause()
             gram, target, left = gram_of_path(templates, weight, rows, weighted)
             products.append((gram, target))
             total += left
-        gains = [gains_of(*each) for each in products]
+        gains = []
+        for each in products:
+            pause()
+            gains.append(gains_of(*each))
         own, two, spread = (np.array(each) for each in zip(*gains, strict=True))
         return total - np.array(
             [
-                summit(own.sum(axis=0)),
-                sum(summit(each) for each in own),
+                float(summits(own.sum(axis=0))),
+                float(summits(own).sum()),
                 best_pair(two.sum(axis=0), products),
                 sum(summit(each) for each in spread),
                 max(
-                    sum(float(np.diagonal(each, k).max()) for each in spread)
+                    float(np.diagonal(spread, k, 1, 2).max(axis=1).sum())
                     for k in range(1, len(steps))
                 ),
-                max(sum(summit(row) for row in rows) for rows in zip(*spread, strict=True)),
+                float(summits(spread).sum(axis=0).max()),
             ]
         )
 
@@ -248,10 +258,12 @@ def _along_path(
     place: np.ndarray,
     along: np.ndarray,
     steps: np.ndarray,
+    pause: Callable[[], object],
 ) -> np.ndarray:
     out = np.empty((len(steps), len(model.q)))
     rows = model.cell_rows(phase)
     for row, step in zip(out, steps, strict=True):
+        pause()
         theta[rows] = place * (1 + along * step)
         row[:] = model.columns(theta, [phase])[phase]
     return out
@@ -259,5 +271,7 @@ def _along_path(
 
 def compile_kernels() -> None:
     """Compile what `weigh` needs, by the smallest of patterns."""
-    row = np.ones(3)
-    gram_of_path(np.ones((2, 3)), row, np.ones((1, 3)), row)
+    row = np.ones(5)
+    gram, target, _ = gram_of_path(np.eye(5), row, np.ones((1, 5)), row)
+    _, two, _ = gains_of(gram, target)
+    best_pair(two, [(gram, target)])

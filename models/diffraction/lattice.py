@@ -129,8 +129,12 @@ class Lattice:
 
     def q_per_a(self, hkl: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Return where lines lie, (n,), 1/angstrom, for a cell (6,) in angstrom and degrees."""
-        square = self.forms(hkl) @ self.metric(cell)
-        return 2 * np.pi * np.sqrt(np.maximum(square, 0.0))
+        return q_of(self.forms(hkl), self.metric(cell))
+
+
+def q_of(forms: np.ndarray, metric: np.ndarray) -> np.ndarray:
+    """Return where lines lie, (n,), 1/angstrom, by `Lattice.forms` and `Lattice.metric`."""
+    return 2 * np.pi * np.sqrt(np.maximum(forms @ metric, 0.0))
 
 
 def reciprocal_metric(cell: np.ndarray) -> np.ndarray:
@@ -145,7 +149,7 @@ def reciprocal_metric(cell: np.ndarray) -> np.ndarray:
 
 def volume_a3(cell: np.ndarray) -> float:
     """Return the volume of a cell (6,), angstrom^3."""
-    return float(1.0 / np.sqrt(np.linalg.det(reciprocal_metric(np.asarray(cell, float)))))
+    return float(volumes_a3(cell))
 
 
 def volumes_a3(cells: np.ndarray) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -20,9 +22,9 @@ EVENT = "verdict"
 class MovingVerdict:
     """Weigh the last `window` patterns each `every` patterns.
 
-    A judgement runs while the next patterns are fitted and is taken up with the pattern at which
-    the next one begins, whether it was ready before or is waited for: so a replay says the same
-    at the same frames, however fast it goes.
+    A judgement runs while there is no pattern to fit (see `patterns_first`) and is taken up with
+    the pattern at which the next one begins, whether it was ready before or is waited for: so a
+    replay says the same at the same frames, however fast it goes.
 
     Parameters
     ----------
@@ -46,6 +48,8 @@ class MovingVerdict:
         self._count = 0
         self._thread = ThreadPoolExecutor(1, "flyback-verdict")
         self._running: tuple[Future[dict[str, Quantity]], int] | None = None
+        self._may_judge = threading.Event()
+        self._may_judge.set()
         self._told = UNDECIDED
         self._verdicts: list[str] = []
         self._phases: list[str] = []
@@ -70,8 +74,17 @@ class MovingVerdict:
         events = self.settle()
         verdicts = Verdicts(self.tracker)
         verdicts.kept = _evenly(list(self._last), MOST_FRAMES)
-        self._running = (self._thread.submit(verdicts.judge), index)
+        self._running = (self._thread.submit(verdicts.judge, self._may_judge.wait), index)
         return events
+
+    @contextmanager
+    def patterns_first(self) -> Iterator[None]:
+        """Have judgements wait: a frame is being fitted, and rules wait for it."""
+        self._may_judge.clear()
+        try:
+            yield
+        finally:
+            self._may_judge.set()
 
     def settle(self) -> list[Event]:
         """Wait for the judgement that is under way, if there is one, and return its event."""
@@ -79,6 +92,7 @@ class MovingVerdict:
             return []
         future, index = self._running
         self._running = None
+        self._may_judge.set()
         found = future.result()
         verdict, about = str(found["verdict"].value), str(found["verdict_phase"].value)
         self._verdicts.append(verdict)

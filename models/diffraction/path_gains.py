@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .gain_kernels import pair_gains, pair_gains_between
+
 _BETWEEN, _FINEST_STEP = 13, 0.02
 
 
 def gains_of(gram: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return by how much chi^2 falls: with each place, each pair, each even spread."""
-    own, two = _own(gram, target), _pairs(gram, target)
+    own = np.maximum(target, 0) ** 2 / np.maximum(np.diag(gram), 1e-300)
+    two = pair_gains(gram, target)
     # of all places from i to j, the first and the last by half
     sums = np.zeros((len(target), len(target)))
     sums[1:, 1:] = (
@@ -26,37 +29,20 @@ def gains_of(gram: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return own, two, spread + spread.T + np.diag(own)
 
 
-def _own(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
-    return np.maximum(target, 0) ** 2 / np.maximum(np.diag(gram), 1e-300)
-
-
-def _pairs(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return by how much chi^2 falls with two places at once, neither amount below zero."""
-    size = np.maximum(np.diag(gram), 1e-300)
-    own = _own(gram, target)
-    det = np.outer(size, size) - gram**2
-    a = (target[:, None] * size[None] - target[None] * gram) / np.where(det > 0, det, 1)
-    b = a.T
-    both = (a > 0) & (b > 0) & (det > 1e-9 * np.outer(size, size))
-    two = np.where(both, a * target[:, None] + b * target[None], -np.inf)
-    return np.maximum(two, np.maximum(own[:, None], own[None]))
-
-
 def best_pair(two: np.ndarray, products: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     """Return by how much chi^2 falls with the best pair of places, between the steps too.
 
     A parabola will not do here: pure patterns pull at one end only.
     """
     n = len(two)
+    grams, targets = (np.array(each) for each in zip(*products, strict=True))
     best = float(np.max(two))
     ends = np.array(np.unravel_index(int(np.argmax(two)), two.shape), float)
     reach = 3.0
     while reach > _FINEST_STEP:
         moves = np.linspace(-reach, reach, _BETWEEN)
         between = [np.unique(np.clip(end + moves, 0, n - 1)) for end in ends]
-        blend = _blend(np.concatenate(between), n)
-        gains = sum(_pairs(blend @ gram @ blend.T, blend @ target) for gram, target in products)
-        across = np.asarray(gains)[: len(between[0]), len(between[0]) :]
+        across = pair_gains_between(*between, grams, targets)
         i, j = np.unravel_index(int(np.argmax(across)), across.shape)
         best = max(best, float(across[i, j]))
         ends = np.array([between[0][i], between[1][j]])
@@ -64,25 +50,34 @@ def best_pair(two: np.ndarray, products: Sequence[tuple[np.ndarray, np.ndarray]]
     return best
 
 
-def _blend(places: np.ndarray, n: int) -> np.ndarray:
-    """Return the matrix that interpolates between `n` steps, by Lagrange's cubic."""
-    first = np.clip(places.astype(int) - 1, 0, n - 4)
-    nodes = first[:, None] + np.arange(4)
-    blend = np.zeros((len(places), n))
-    for c in range(4):
-        others = [k for k in range(4) if k != c]
-        blend[np.arange(len(places)), nodes[:, c]] = np.prod(
-            [(places - nodes[:, k]) / (nodes[:, c] - nodes[:, k]) for k in others], axis=0
-        )
-    return blend
-
-
-def summit(values: np.ndarray) -> float:
-    """Return the height of the top between the points of a line or a grid, by a parabola.
+def summits(values: np.ndarray) -> np.ndarray:
+    """Return the heights of the tops of lines, between their points too, by parabolas.
 
     Parameters
     ----------
-    values : (n,) or (n, n) float64
+    values : (..., n) float64
+        Smooth on the scale of the points.
+
+    Returns
+    -------
+    (...) float64
+    """
+    at = np.argmax(values, axis=-1, keepdims=True)
+    inner = (at > 0) & (at < values.shape[-1] - 1)
+    near = np.clip(at, 1, values.shape[-1] - 2)
+    below, middle, above = (np.take_along_axis(values, near + k, -1) for k in (-1, 0, 1))
+    slope, curve = (above - below) / 2, above + below - 2 * middle
+    inner &= (curve < 0) & (np.abs(slope) <= -curve)
+    higher = np.where(inner, slope**2 / np.where(inner, -2 * curve, 1.0), 0.0)
+    return (np.take_along_axis(values, at, -1) + higher)[..., 0]
+
+
+def summit(values: np.ndarray) -> float:
+    """Return the height of the top between the points of a grid, by a parabola.
+
+    Parameters
+    ----------
+    values : (n, n) float64
         Smooth on the scale of the points.
     """
     at = np.unravel_index(int(np.argmax(values)), values.shape)
@@ -90,22 +85,15 @@ def summit(values: np.ndarray) -> float:
     if any(k in (0, n - 1) for k, n in zip(at, values.shape, strict=True)):
         return top
     near = values[tuple(slice(k - 1, k + 2) for k in at)]
-    if near.ndim == 1:
-        slope, curve = (
-            np.array([(near[2] - near[0]) / 2]),
-            np.array([[near[0] + near[2] - 2 * top]]),
-        )
-    else:
-        slope = np.array([near[2, 1] - near[0, 1], near[1, 2] - near[1, 0]]) / 2
-        mixed = (near[2, 2] - near[2, 0] - near[0, 2] + near[0, 0]) / 4
-        curve = np.array(
-            [
-                [near[0, 1] + near[2, 1] - 2 * top, mixed],
-                [mixed, near[1, 0] + near[1, 2] - 2 * top],
-            ]
-        )
-    bend = np.linalg.eigvalsh(curve)
-    if not bend[-1] < 0:
+    slope = np.array([near[2, 1] - near[0, 1], near[1, 2] - near[1, 0]]) / 2
+    mixed = (near[2, 2] - near[2, 0] - near[0, 2] + near[0, 0]) / 4
+    curve = np.array(
+        [
+            [near[0, 1] + near[2, 1] - 2 * top, mixed],
+            [mixed, near[1, 0] + near[1, 2] - 2 * top],
+        ]
+    )
+    if not np.linalg.eigvalsh(curve)[-1] < 0:
         return top
     step = -np.linalg.solve(curve, slope)
     if np.abs(step).max() > 1:

@@ -223,11 +223,16 @@ class PatternModel:
         the square of the cell's volume, and stronger by the Lorentz factor of where they lie.
         """
         it, cell = self.phases[phase], self.cell(theta, phase)
-        q = it.q_per_a
-        inside = (q >= self.q[0]) & (q <= self.q[-1])
-        was = it.intensity[inside] @ self.axis.strength(q[inside])
+        inside, was = self._in_range[phase]
         now = it.intensity[inside] @ self.axis.strength(it.q_at(cell)[inside])
         return float((volume_a3(cell) / it.volume_a3) ** 2 * was / now)
+
+    @cached_property
+    def _in_range(self) -> list[tuple[np.ndarray, float]]:
+        """Which lines of each phase lie in the range, and how strong these are together."""
+        low, high = self.q[0], self.q[-1]
+        each = [(it, (it.q_per_a >= low) & (it.q_per_a <= high)) for it in self.phases]
+        return [(at, it.intensity[at] @ self.axis.strength(it.q_per_a[at])) for it, at in each]
 
     def free(self, fitted: Sequence[int], kinds: Sequence[str] = KINDS) -> np.ndarray:
         """Return the rows of theta that a fit of these phases may change."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -119,6 +120,11 @@ class PhaseSeries:
         ValueError
             When frames are no patterns, or the phases cannot be placed on their axis.
         """
+        with nullcontext() if self._moving is None else self._moving.patterns_first():
+            self._fit(batch)
+        return self
+
+    def _fit(self, batch: Batch) -> None:
         times = batch.coordinates.get("time_s")
         if times is not None:
             self._times_s += np.asarray(times, float).tolist()
@@ -133,7 +139,7 @@ class PhaseSeries:
                 sigma = steadied(sigma, self._integrator.norm)
                 by = beam[row]
                 self.add(intensity / by, int(batch.scan_index[row]), sigma / by, axes)
-            return self
+            return
         if batch.frames.ndim != 2:
             raise ValueError(
                 f"patterns of one line are needed, (n, bins), got frames {batch.frames.shape};"
@@ -143,7 +149,6 @@ class PhaseSeries:
         for row, pattern in enumerate(batch.frames):
             sigma = None if sigmas is None else np.asarray(sigmas[row], float)
             self.add(np.asarray(pattern, float), int(batch.scan_index[row]), sigma, batch.axes)
-        return self
 
     def _beam_at(self, batch: Batch) -> np.ndarray:
         """Return the monitor over its first reading, (n,); 1 where there is none."""

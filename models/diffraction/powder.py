@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..structure import read_structure
-from .lattice import Lattice, setting_of_metric, volume_a3
+from .lattice import Lattice, q_of, setting_of_metric, volume_a3
 
 DEFAULT_U_ISO_A2 = 0.006
 _MOST_LINES = 200_000
@@ -59,19 +60,23 @@ class PowderPhase:
     intensity: np.ndarray
     atoms: Mapping[str, float]
 
-    @property
+    @cached_property
     def q_per_a(self) -> np.ndarray:
         """Where the lines lie, (n,), 1/angstrom."""
         return self.q_at(self.cell)
 
-    @property
+    @cached_property
     def volume_a3(self) -> float:
         """The cell's volume, angstrom^3."""
         return volume_a3(self.cell)
 
     def q_at(self, cell: np.ndarray) -> np.ndarray:
         """Return where the lines lie, (n,), 1/angstrom, if the cell were another (6,)."""
-        return self.lattice.q_per_a(self.hkl, np.asarray(cell, float))
+        return q_of(self._forms, self.lattice.metric(np.asarray(cell, float)))
+
+    @cached_property
+    def _forms(self) -> np.ndarray:
+        return self.lattice.forms(self.hkl)
 
 
 def read_phase(

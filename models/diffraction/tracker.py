@@ -22,7 +22,8 @@ from .tracked import Tracked, summed_up
 FALSE_ALARM_RATE = 2e-4
 # a width that is not fitted with a faint phase's cell takes too little or too much of its lines
 _SHAPE_FROM, _SURE_FROM = 4.0, 12.0
-"""Amounts over their sigma from which cells, and widths, are fitted."""
+"""Amounts over their sigma from which cells and widths are fitted; and from which the zero is, and
+values are remembered for when a phase comes back."""
 _GONE_DRIFT, _GONE_LEVEL = 2.0, 4.0
 _WORSE, _MEMORY = 1.5, 0.2
 _REST = 1

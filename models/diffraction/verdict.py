@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -50,8 +50,13 @@ class Verdicts:
         """The last judgement."""
         return dict(self._found)
 
-    def judge(self) -> dict[str, Quantity]:
+    def judge(self, pause: Callable[[], object] = lambda: None) -> dict[str, Quantity]:
         """Weigh all that was kept.
+
+        Parameters
+        ----------
+        pause : callable ()
+            Of `hypotheses.weigh`.
 
         Returns
         -------
@@ -64,7 +69,7 @@ class Verdicts:
         criterion = np.full((len(phases), len(HYPOTHESES)), np.nan)
         each = [UNDECIDED] * len(phases)
         for family in families(self.tracker):
-            found = self._weigh(family)
+            found = self._weigh(family, pause)
             if found is not None:
                 weighed, doubted = found
                 for phase in family:
@@ -104,7 +109,9 @@ class Verdicts:
                 names.append(crystal.name)
         return names if len(names) > 1 else []
 
-    def _weigh(self, family: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
+    def _weigh(
+        self, family: Sequence[int], pause: Callable[[], object]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
         usable = [
             k for k in self.kept
             if np.nansum(k.tracked.evidence[list(family)][k.tracked.present[list(family)]])
@@ -113,7 +120,8 @@ class Verdicts:
         if not usable or self.tracker.model is None:
             return None
         rows = np.unique(np.linspace(0, len(usable) - 1, self.most).astype(int))
-        return weigh(self.tracker.model, family, [usable[row] for row in rows], self.tracker.gain)
+        chosen = [usable[row] for row in rows]
+        return weigh(self.tracker.model, family, chosen, self.tracker.gain, pause)
 
 
 def families(tracker: PhaseTracker) -> list[list[int]]:

@@ -86,13 +86,17 @@ def judged(
     ends: frozenset[str],
 ) -> Outcome:
     """Check what a session that was not killed left: its runs, and the beam."""
-    facts: Mapping[str, Any] = said.facts
     if not said.frames:
         outcome.problems.append("no run began")
+    ended_well(outcome, said.facts)
+    for uid, frames in said.frames.items():
+        check(outcome, archive, uid, frames, ends=ends)
+    return outcome
+
+
+def ended_well(outcome: Outcome, facts: Mapping[str, Any]) -> None:
+    """Note where a session did not close as it should, or left the beam on the specimen."""
     if facts.get("failed") or not facts.get("closed"):
         outcome.problems.append(f"the session did not end well: {facts.get('failed', facts)}")
     if not facts.get("safe"):
         outcome.problems.append("the beam was not blanked when the runs had ended")
-    for uid, frames in said.frames.items():
-        check(outcome, archive, uid, frames, ends=ends)
-    return outcome

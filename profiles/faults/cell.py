@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..archive import Archive
+from .asking import ALL_ENDS
 from .checking import check, recovered
 from .instruments import CELL_LOG
 from .outcome import Outcome
@@ -48,7 +49,6 @@ def _asked(how: str, end: str, **order: Any) -> _Way:
     return _Way({"fault": "asked", "how": how, **order}, frozenset({end}))
 
 
-_KILLED = frozenset({"success", "abort", "fail"})
 WAYS: dict[str, _Way] = {
     "the protocol's end": _Way(_HOLD, frozenset({"success"}), open_at="end"),
     "stop": _asked("stop", "success"),
@@ -64,22 +64,22 @@ WAYS: dict[str, _Way] = {
     "an exception in the plan": _Way({"fault": "plan_raises"}, frozenset({"fail"})),
     "a callback that raises": _Way({"fault": "callback_raises"}, frozenset({"fail"})),
     "a dead detector": _Way({"fault": "detector_dies"}, frozenset({"fail"})),
-    "the driver is terminated": _Way({}, _KILLED, signal="SIGTERM"),
-    "the driver is killed": _Way({}, _KILLED, signal="SIGKILL"),
-    "the driver hangs": _Way({}, _KILLED, signal="SIGSTOP"),
+    "the driver is terminated": _Way({}, ALL_ENDS, signal="SIGTERM"),
+    "the driver is killed": _Way({}, ALL_ENDS, signal="SIGKILL"),
+    "the driver hangs": _Way({}, ALL_ENDS, signal="SIGSTOP"),
 }
 
 
 def cell(place: Place, rng: np.random.Generator, n: int) -> Iterator[Outcome]:
     """End a run of a cell in each of `WAYS`; its own log says when the circuit was open."""
     with Sessions(fork=False) as sessions:
-        for what, way in WAYS.items():
+        for number, (what, way) in enumerate(WAYS.items()):
             if not way.signal or os.name == "posix":
-                yield _tried(place, sessions, int(rng.integers(EARLIEST, LATEST)), what, way)
+                folder = place.folder(f"cell_{number}")
+                yield _tried(folder, sessions, int(rng.integers(EARLIEST, LATEST)), what, way)
 
 
-def _tried(place: Place, sessions: Sessions, at: int, what: str, way: _Way) -> Outcome:
-    folder = place.folder(f"cell_{len(list(place.root.iterdir()))}")
+def _tried(folder: Path, sessions: Sessions, at: int, what: str, way: _Way) -> Outcome:
     order = {
         "directory": str(folder),
         "instrument": "beamline",

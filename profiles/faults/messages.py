@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..archive import Archive
+from .asking import DONE, ended_well
 from .checking import check, recovered
 from .outcome import Outcome
 from .places import Place
 
 SMALL_SCAN = {"fov_nm": 0.5, "step_nm": 0.05, "dwell_ms": 1.0}
 MOST_MESSAGES = 1000
-DONE = frozenset({"success"})
 THEN = {
     "resume": DONE,
     "abort": frozenset({"abort"}),
@@ -45,8 +45,5 @@ def pauses(place: Place, rng: np.random.Generator, n: int) -> Iterator[Outcome]:
         outcome = Outcome("pause", f"the session whose runs were paused, {then}")
         if left:
             outcome.problems.append(f"the session left {len(left)} runs to recover")
-        if said.facts.get("failed") or not said.facts.get("closed"):
-            outcome.problems.append(f"the session did not end well: {said.facts}")
-        if not said.facts.get("safe"):
-            outcome.problems.append("the beam was not blanked when the runs had ended")
+        ended_well(outcome, said.facts)
         yield outcome

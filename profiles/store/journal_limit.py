@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from ...callbacks.journal import SUFFIX, JournalError, parts, read_journal
+from ...callbacks.journal import SUFFIX, has_stop, parts, remove_journal
 from .catalog import Catalog
 from .recovery import alone, lacks_rows, stopped_runs
 
@@ -51,9 +51,7 @@ def trim_journals(
         with alone(path) as nobody:
             if not nobody or not has_stop(path) or lacks_rows(stopped[uid][uid]):
                 continue
-            # the first part last: without it nobody would find the others
-            for part in reversed(parts(path)):
-                part.unlink()
+            remove_journal(path)
         over -= sizes[path]
         removed.append(path)
     if over > 0:
@@ -64,12 +62,3 @@ def trim_journals(
             over / 1e6,
         )
     return removed
-
-
-def has_stop(path: Path) -> bool:
-    """Say whether a journal holds its run's stop document, and can be read as far."""
-    try:
-        with read_journal(path) as documents:
-            return any(name == "stop" for name, _ in documents)
-    except JournalError:
-        return False

@@ -18,11 +18,10 @@ from typing import Any
 from filelock import Timeout
 
 from ...callbacks.assets import AssetError, path_of
-from ...callbacks.journal import SUFFIX, JournalError, parts, writer_lock
+from ...callbacks.journal import SUFFIX, JournalError, has_stop, parts, remove_journal, writer_lock
 from ...callbacks.record import read_journal
 from ..archive import Archive
 from ..store.feeding import STORE_LOCK
-from ..store.journal_limit import has_stop
 from ..store.recovery import stopped_runs
 from ..store.run_writer import ASSETS_KEY
 from .ingest import FOLDER_PREFIX
@@ -191,10 +190,10 @@ def _removed(one: Leftover) -> Leftover:
     try:
         if path.is_dir():
             shutil.rmtree(path)
+        elif path.suffix == SUFFIX:
+            remove_journal(path)
         else:
-            # the first part last: without it nobody would find the others
-            for file in reversed(_all_of(path)):
-                file.unlink()
+            path.unlink()
     except OSError as error:
         return Leftover(one.kind, one.path, one.bytes, why_not=error.strerror or str(error))
     return Leftover(one.kind, one.path, one.bytes, removed=True)
