@@ -231,8 +231,9 @@ class PatternModel:
     def _in_range(self) -> list[tuple[np.ndarray, float]]:
         """Which lines of each phase lie in the range, and how strong these are together."""
         low, high = self.q[0], self.q[-1]
-        each = [(it, (it.q_per_a >= low) & (it.q_per_a <= high)) for it in self.phases]
-        return [(at, it.intensity[at] @ self.axis.strength(it.q_per_a[at])) for it, at in each]
+        lines = [(it.q_per_a, it.intensity) for it in self.phases]
+        each = [((q >= low) & (q <= high), q, strength) for q, strength in lines]
+        return [(at, float(strength[at] @ self.axis.strength(q[at]))) for at, q, strength in each]
 
     def free(self, fitted: Sequence[int], kinds: Sequence[str] = KINDS) -> np.ndarray:
         """Return the rows of theta that a fit of these phases may change."""
