@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..models.mass_balance import outside_crystals
 from .commands import execute
 from .report import Report
 from .schema import Profile, read_profile
@@ -56,6 +57,11 @@ def two_cycles(session: Session, report: Report, say: Callable[[str], None]) -> 
         report.extra["recovered"] = compare_with_truth(session, uid, found["phases"].final)
         for line in said(report.extra["recovered"]):
             say(line)
+        report.extra["platinum_outside_crystals"] = outside = platinum(found)
+        say(
+            "platinum in the beam but in no crystal, of the first mass: "
+            f"{outside['mean']:+.4f} +- {outside['sigma']:.4f} (none is there)"
+        )
     return done
 
 
@@ -88,6 +94,21 @@ def compare_with_truth(session: Session, uid: str, final: Any) -> dict[str, Any]
             "frame_of_2_percent": int(appeared[0]) if len(appeared) else -1,
         }
     return rows
+
+
+def platinum(found: dict[str, Any]) -> dict[str, float]:
+    """Return how much platinum fluorescence sees and crystals lack: a mean over all frames.
+
+    The first frame, to which both refer, is left out. The sigma is a frame's, for the first one's
+    noise is in all ratios alike and does not fall with their number.
+    """
+    balance = outside_crystals(found["fluorescence"].final, found["phases"].final)
+    outside, sigma = balance["outside"].value[1:], balance["outside_sigma"].value[1:]
+    known = np.isfinite(outside) & (sigma > 0)
+    return {
+        "mean": float(np.mean(outside[known])),
+        "sigma": float(np.mean(sigma[known])),
+    }
 
 
 def said(rows: dict[str, Any]) -> list[str]:

@@ -59,5 +59,7 @@ def test_the_beamline_finds_what_is_true_inside_the_cell(tmp_path):
         assert row["lattice_spread_ppm"] < 150, phase
         assert abs(row["onset_frame"] - row["frame_of_2_percent"]) <= 2, phase
     assert report["recovered"]["verdict"] in ("solid_solution", "undecided")
+    outside = report["platinum_outside_crystals"]
+    assert abs(outside["mean"]) < 4 * outside["sigma"] < 0.16
     pictures = {Path(picture).name.split("-")[1] for picture in report["pictures"]}
     assert {"integration.png", "phases.png", "fluorescence.png"} <= pictures
