@@ -47,6 +47,7 @@ def phases(
     flip: str = "none",
     mask: str | None = None,
     bins: int = 2000,
+    split: str = "no",
     polarisation: float | None = None,
     monitor: str = MONITOR,
     mass: str | None = None,
@@ -83,9 +84,10 @@ def phases(
     poni : str, optional
         The .poni file of images, which are integrated first, where the run does not state the
         geometry (see the analysis `integration`); patterns need none.
-    flip, mask, bins, polarisation, monitor
-        As of the analysis `integration`; images are divided by the monitor over its first
-        reading, and one without a reading is not divided.
+    flip, mask, bins, split, polarisation, monitor
+        As of the analysis `integration`, but that pixels are not split by default: counts of bins
+        that share pixels are correlated, which sigmas do not know. Images are divided by the
+        monitor over its first reading, and one without a reading is not divided.
     mass : str, optional
         An element, such as Pt, of which is told how much all crystals hold against the first
         `mass_first` frames: what fluorescence sees (its own `mass`) and they do not is amorphous,
@@ -124,6 +126,7 @@ def phases(
         flip=flip,
         mask=mask,
         bins=bins,
+        split=split,
         polarisation=polarisation,
     )
 

@@ -62,7 +62,7 @@ class TemplateBank:
         self, model: PatternModel, phase: int, theta: np.ndarray, reach: float = 0.01
     ) -> None:
         rows, shape = model.cell_rows(phase), model.shape_row(phase)
-        width = np.sqrt(theta[shape] + model.instrument_width_per_a**2)
+        width = np.sqrt(theta[shape] + model.fixed_width2)
         middle = float(np.median(model.q))
         step = max(0.35 * width / middle, 2 * reach / (_MOST_STRAINS - 1))
         half = int(np.ceil(reach / step)) if reach > 0 else 0

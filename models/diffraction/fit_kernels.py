@@ -78,7 +78,6 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
     q,
     lines,
     layout,
-    instrument2,
     depth,
     background,
     tolerance,
@@ -99,7 +98,7 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
         Centres, and one over the squares of their widths.
     bounds : tuple of (n,) float64
         Lower and upper.
-    q, lines, layout, instrument2, depth
+    q, lines, layout, depth
         Of `profile_kernels.fill_slopes`.
     background : (k, m) float64
     tolerance : float
@@ -156,7 +155,7 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
     owner[:] = -1
     for phase in range(p):
         owner[layout[1][phase] : layout[1][phase + 1]] = phase
-    fill_columns(theta, q, lines, layout, instrument2, depth, columns)
+    fill_columns(theta, q, lines, layout, depth, columns)
     chi2 = _linear(weight, weighted, columns, rows, p, gram, x, residual)
     total = chi2 + _prior(theta, centre, stiffness)
     damping, steps, status = 1e-4, 0, EXHAUSTED
@@ -165,7 +164,7 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
     curve = np.empty((f, f))
     force = np.empty(f)
     while True:
-        fill_slopes(theta, q, lines, layout, instrument2, depth, columns, slopes, zero_slopes)
+        fill_slopes(theta, q, lines, layout, depth, columns, slopes, zero_slopes)
         for phase in range(p):
             _times(columns[phase], weight, 1.0, rows[phase])
         for j in range(f):
@@ -207,7 +206,7 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
             for j in range(f):
                 at = free[j]
                 trial[at] = min(max(theta[at] + step[j], lower[at]), upper[at])
-            fill_columns(trial, q, lines, layout, instrument2, depth, trial_columns)
+            fill_columns(trial, q, lines, layout, depth, trial_columns)
             trial_chi2 = _linear(
                 weight, weighted, trial_columns, rows, p, gram, trial_x, trial_residual
             )

@@ -57,6 +57,13 @@ class Geometry:
         """(h, w)."""
         return self.radial.shape  # type: ignore[return-value]  it is 2-d
 
+    def extents(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return how far each pixel reaches in `radial` along its two sides, (h, w) each."""
+        if min(self.shape) < 2:
+            return self.half_width * 2, np.zeros(self.shape)
+        along_y, along_x = np.gradient(self.radial)
+        return np.abs(along_y), np.abs(along_x)
+
 
 def geometry_from_poni(
     poni: str | Path,

@@ -239,7 +239,7 @@ def _path(
         along = turn[0] / np.abs(turn[0]).max()
     seen = relative @ along / (along @ along)
     q = float(np.median(model.phases[lead].q_at(model.phases[lead].cell)))
-    line = np.sqrt(width2[0] + width2[1] * q**2) / q
+    line = np.sqrt(model.fixed_width2 + width2[0] + width2[1] * q**2) / q
     reach = max(0.9 * (seen.max() - seen.min()), 1.2 * line)
     centre = middle * (1 + along * (seen.max() + seen.min()) / 2)
     span = float(seen.max() - seen.min())

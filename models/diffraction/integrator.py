@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from .blunting import Blunting, box_cumulants
 from .geometry import Geometry
 from .integration_kernels import sum_split, sum_whole, sum_whole_float
 
@@ -136,6 +137,41 @@ class Integrator:
         self._bins = np.where(outside, self.bins, bins).astype(kind)
         self.norm = self._whole(self._share)
         self._dark_sum = None if self._dark is None else self._whole(self._dark)
+
+    def centres(self) -> np.ndarray:
+        """Return where the pixels of each bin lie in the mean, (bins,), in the axis' unit.
+
+        Where pixels are wide, those of a bin may all lie on one side of it. Split ones are spread
+        evenly: their centres are those of the bins.
+        """
+        if self.split == "bbox":
+            return self.axis
+        return self._mean(self.geometry.radial, self.axis)
+
+    def blunting(self) -> Blunting:
+        """Return what pixels, their splitting, and bins make of the lines of a powder."""
+        boxes = [*self.geometry.extents()]
+        if self.split == "bbox":
+            boxes.append(2 * self.geometry.half_width)
+        boxes.append(np.full(self.geometry.shape, self._width))
+        variance, fourth = (
+            np.sum(each, axis=0) for each in zip(*map(box_cumulants, boxes), strict=True)
+        )
+        mean = self._mean(variance, 0.0)
+        # pixels differ around a ring: fourth moments may be averaged, cumulants may not
+        moment = self._mean(fourth + 3 * variance**2, 0.0)
+        filled = mean > 0
+        return Blunting(self.axis[filled], mean[filled], (moment - 3 * mean**2)[filled])
+
+    def _mean(self, values: np.ndarray, empty: float | np.ndarray) -> np.ndarray:
+        """Return the mean over the pixels of each bin, (bins,), weighted as their counts are."""
+        weighted = np.where(self._used, self._share * values.ravel(), 0.0)
+        if self.split == "no":
+            sums = self._whole(weighted)
+        else:
+            sums = self._split_up(np.arange(len(weighted)), weighted)
+        filled = self.norm > 1e-9 * self.norm.max(initial=0.0)
+        return np.where(filled, sums / np.where(filled, self.norm, 1.0), empty)
 
     def _whole(self, values: np.ndarray) -> np.ndarray:
         return np.bincount(self._bins, values, self.bins + 1)[: self.bins]

@@ -9,6 +9,7 @@ import numpy as np
 from .gain_kernels import pair_gains, pair_gains_between
 
 _BETWEEN, _FINEST_STEP = 13, 0.02
+_LEAST = 1e-300
 
 
 def gains_of(gram: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -51,11 +52,14 @@ def best_pair(two: np.ndarray, products: Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 def summits(values: np.ndarray) -> np.ndarray:
-    """Return the heights of the tops of lines, between their points too, by parabolas.
+    """Return the heights of the tops of lines, between their points too.
+
+    By parabolas of the logarithm: gains fall off as a Gaussian does, and by a parabola of their
+    own those of many counts would be off by more than chi^2 scatters.
 
     Parameters
     ----------
-    values : (..., n) float64
+    values : (..., n) float64, not below zero
         Smooth on the scale of the points.
 
     Returns
@@ -65,32 +69,33 @@ def summits(values: np.ndarray) -> np.ndarray:
     at = np.argmax(values, axis=-1, keepdims=True)
     inner = (at > 0) & (at < values.shape[-1] - 1)
     near = np.clip(at, 1, values.shape[-1] - 2)
-    below, middle, above = (np.take_along_axis(values, near + k, -1) for k in (-1, 0, 1))
+    logs = np.log(np.maximum(values, _LEAST))
+    below, middle, above = (np.take_along_axis(logs, near + k, -1) for k in (-1, 0, 1))
     slope, curve = (above - below) / 2, above + below - 2 * middle
     inner &= (curve < 0) & (np.abs(slope) <= -curve)
     higher = np.where(inner, slope**2 / np.where(inner, -2 * curve, 1.0), 0.0)
-    return (np.take_along_axis(values, at, -1) + higher)[..., 0]
+    return (np.take_along_axis(values, at, -1) * np.exp(higher))[..., 0]
 
 
 def summit(values: np.ndarray) -> float:
-    """Return the height of the top between the points of a grid, by a parabola.
+    """Return the height of the top between the points of a grid, as `summits` do.
 
     Parameters
     ----------
-    values : (n, n) float64
+    values : (n, n) float64, not below zero
         Smooth on the scale of the points.
     """
     at = np.unravel_index(int(np.argmax(values)), values.shape)
     top = float(values[at])
     if any(k in (0, n - 1) for k, n in zip(at, values.shape, strict=True)):
         return top
-    near = values[tuple(slice(k - 1, k + 2) for k in at)]
+    near = np.log(np.maximum(values[tuple(slice(k - 1, k + 2) for k in at)], _LEAST))
     slope = np.array([near[2, 1] - near[0, 1], near[1, 2] - near[1, 0]]) / 2
     mixed = (near[2, 2] - near[2, 0] - near[0, 2] + near[0, 0]) / 4
     curve = np.array(
         [
-            [near[0, 1] + near[2, 1] - 2 * top, mixed],
-            [mixed, near[1, 0] + near[1, 2] - 2 * top],
+            [near[0, 1] + near[2, 1] - 2 * near[1, 1], mixed],
+            [mixed, near[1, 0] + near[1, 2] - 2 * near[1, 1]],
         ]
     )
     if not np.linalg.eigvalsh(curve)[-1] < 0:
@@ -98,4 +103,4 @@ def summit(values: np.ndarray) -> float:
     step = -np.linalg.solve(curve, slope)
     if np.abs(step).max() > 1:
         return top
-    return top + float(slope @ step) / 2
+    return top * float(np.exp(slope @ step / 2))

@@ -7,9 +7,57 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .pattern_model import Axis
+from .blunting import Blunting
 
 _UNITS = {"q_per_a": "1/angstrom", "two_theta_deg": "deg"}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the bins of a pattern lie.
+
+    Parameters
+    ----------
+    q_per_a : (m,) float64, 1/angstrom, ascending
+    wavelength_a : float, angstrom, or None
+        Needed where the pattern was measured over 2 theta.
+    zero_in : "q" or "two_theta"
+        What a shift of the zero is added to: 1/angstrom or degrees.
+    polarised : bool
+        Whether the polarisation still lowers the intensity, as of an unpolarised source.
+    blunting : Blunting, optional
+        What pixels and bins made of the lines, where it is known.
+    """
+
+    q_per_a: np.ndarray
+    wavelength_a: float | None = None
+    zero_in: str = "q"
+    polarised: bool = False
+    blunting: Blunting | None = None
+
+    def cosine(self, q: np.ndarray, factor: float = 1.0) -> np.ndarray:
+        """Return cos(factor * theta) at q, 1 where the wavelength is unknown."""
+        if self.wavelength_a is None:
+            return np.ones_like(q)
+        sine = np.clip(np.asarray(q) * self.wavelength_a / (4 * np.pi), 0, 1)
+        return np.cos(factor * np.arcsin(sine))
+
+    def q_over_zero(self, q: np.ndarray) -> np.ndarray:
+        """Return how q follows the shift of the zero."""
+        if self.zero_in == "q" or self.wavelength_a is None:
+            return np.ones_like(q)
+        return 2 * np.pi / self.wavelength_a * self.cosine(q) * np.pi / 180
+
+    def strength(self, q: np.ndarray) -> np.ndarray:
+        """Return the Lorentz factor, and polarisation, of lines that have unit area over q.
+
+        Over 2 theta the Lorentz factor of a ring is 1 / (sin^2 theta cos theta); over q the
+        cosine goes into the width of a bin and 1 / sin^2 theta is left, here in units of 1/q^2.
+        """
+        factor = 1.0 / np.square(q)
+        if self.polarised:
+            factor = factor * (1 + self.cosine(q, 2.0) ** 2) / 2
+        return factor
 
 
 @dataclass(frozen=True)
@@ -47,6 +95,7 @@ def pattern_axis(
     polarised: bool = False,
     q_min_per_a: float | None = None,
     q_max_per_a: float | None = None,
+    blunting: Blunting | None = None,
 ) -> PatternAxis:
     """Return the axis of patterns with so many bins.
 
@@ -60,6 +109,8 @@ def pattern_axis(
         See `Axis`.
     q_min_per_a, q_max_per_a : float, 1/angstrom, optional
         Bins outside are left out.
+    blunting : Blunting, optional
+        Of `Axis`.
 
     Raises
     ------
@@ -94,5 +145,5 @@ def pattern_axis(
         )
     axis = None
     if q is known:
-        axis = Axis(np.ascontiguousarray(q[order]), wavelength_a, zero_in, polarised)
+        axis = Axis(np.ascontiguousarray(q[order]), wavelength_a, zero_in, polarised, blunting)
     return PatternAxis(name, _UNITS[name], order, recorded[order], axis)

@@ -11,6 +11,7 @@ import numpy as np
 
 from .fit_kernels import CONVERGED, fit_pattern
 from .lattice import volume_a3
+from .pattern_axis import Axis
 from .powder import PowderPhase
 from .profile_kernels import SHAPE, fill_columns, fill_slopes
 
@@ -21,51 +22,6 @@ WEAKEST_LINE = 1e-3
 _CELL_PRIOR, _ANGLE_PRIOR_DEG = 0.01, 0.5
 _STRAIN_PRIOR, _MOST_STRAIN = 0.01, 0.06
 _MIXING = 0.5
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Where the bins of a pattern lie.
-
-    Parameters
-    ----------
-    q_per_a : (m,) float64, 1/angstrom, ascending
-    wavelength_a : float, angstrom, or None
-        Needed where the pattern was measured over 2 theta.
-    zero_in : "q" or "two_theta"
-        What a shift of the zero is added to: 1/angstrom or degrees.
-    polarised : bool
-        Whether the polarisation still lowers the intensity, as of an unpolarised source.
-    """
-
-    q_per_a: np.ndarray
-    wavelength_a: float | None = None
-    zero_in: str = "q"
-    polarised: bool = False
-
-    def cosine(self, q: np.ndarray, factor: float = 1.0) -> np.ndarray:
-        """Return cos(factor * theta) at q, 1 where the wavelength is unknown."""
-        if self.wavelength_a is None:
-            return np.ones_like(q)
-        sine = np.clip(np.asarray(q) * self.wavelength_a / (4 * np.pi), 0, 1)
-        return np.cos(factor * np.arcsin(sine))
-
-    def q_over_zero(self, q: np.ndarray) -> np.ndarray:
-        """Return how q follows the shift of the zero."""
-        if self.zero_in == "q" or self.wavelength_a is None:
-            return np.ones_like(q)
-        return 2 * np.pi / self.wavelength_a * self.cosine(q) * np.pi / 180
-
-    def strength(self, q: np.ndarray) -> np.ndarray:
-        """Return the Lorentz factor, and polarisation, of lines that have unit area over q.
-
-        Over 2 theta the Lorentz factor of a ring is 1 / (sin^2 theta cos theta); over q the
-        cosine goes into the width of a bin and 1 / sin^2 theta is left, here in units of 1/q^2.
-        """
-        factor = 1.0 / np.square(q)
-        if self.polarised:
-            factor = factor * (1 + self.cosine(q, 2.0) ** 2) / 2
-        return factor
 
 
 @dataclass(frozen=True)
@@ -155,18 +111,9 @@ class PatternModel:
         self.q = q
         if q.ndim != 1 or len(q) < 8 or not np.all(np.diff(q) > 0) or q[0] <= 0:
             raise ValueError("the axis must ascend, be above zero and have at least 8 bins")
-        forms, strengths, shifts, counts = [], [], [], []
-        for phase in self.phases:
-            form, strength, shift = self._lines_of(phase)
-            forms.append(form)
-            strengths.append(strength)
-            shifts.append(shift)
-            counts.append(len(strength))
-        self.lines = (
-            np.concatenate([*forms, np.empty((0, 6))]),
-            np.concatenate([*strengths, np.empty(0)]),
-            np.concatenate([*shifts, np.empty(0)]),
-        )
+        each = [(np.empty((0, 6)), *np.empty((4, 0))), *(self._lines_of(p) for p in self.phases)]
+        self.lines = tuple(np.concatenate(values) for values in zip(*each, strict=True))
+        counts = [len(lines[0]) for lines in each]
         sizes = [len(phase.lattice.free) + SHAPE for phase in self.phases]
         tie = np.zeros((len(self.phases), 6, 6))
         pick = np.zeros((len(self.phases), 6), np.int64)
@@ -176,7 +123,7 @@ class PatternModel:
             pick[p, :f] = phase.lattice.picked
         base = np.array([phase.cell for phase in self.phases]).reshape(-1, 6)
         self.layout = (
-            np.cumsum([0, *counts]).astype(np.int64),
+            np.cumsum(counts).astype(np.int64),
             np.cumsum([0, *sizes]).astype(np.int64),
             tie,
             base,
@@ -193,6 +140,11 @@ class PatternModel:
     def n_parameters(self) -> int:
         """Parameters that do not enter linearly: those of the phases and the zero."""
         return int(self.layout[1][-1]) + 1
+
+    @cached_property
+    def fixed_width2(self) -> float:
+        """Square of what instrument, pixels and bins add to the width of a line, 1/angstrom^2."""
+        return float(np.median(self.lines[3])) if len(self.lines[3]) else 0.0
 
     @cached_property
     def background(self) -> np.ndarray:
@@ -290,7 +242,6 @@ class PatternModel:
             self.q,
             self.lines,
             self.layout,
-            self.instrument_width_per_a**2,
             depth,
             self.background,
             tolerance,
@@ -309,14 +260,11 @@ class PatternModel:
         depth = np.full(len(self.phases), 0 if phases is None else -1, np.int64)
         if phases is not None:
             depth[list(phases)] = 0
-        fill_columns(
-            theta, self.q, self.lines, self.layout, self.instrument_width_per_a**2, depth, out
-        )
+        fill_columns(theta, self.q, self.lines, self.layout, depth, out)
         return out
 
     def line_columns(self, theta: np.ndarray, phase: int) -> np.ndarray:
         """Return the patterns of a phase's lines one by one, (lines, m), of a unit amount."""
-        form, strength, by_zero = self.lines
         first, offsets, tie, base, pick = self.layout
         rows = range(int(first[phase]), int(first[phase + 1]))
         own = theta[int(offsets[phase]) : int(offsets[phase + 1])]
@@ -330,11 +278,8 @@ class PatternModel:
         )
         out = np.empty((len(rows), len(self.q)))
         for at, row in enumerate(rows):
-            line = (form[row : row + 1], strength[row : row + 1], by_zero[row : row + 1])
-            fill_columns(
-                whole, self.q, line, layout, self.instrument_width_per_a**2,
-                np.zeros(1, np.int64), out[at : at + 1],
-            )  # fmt: skip
+            line = tuple(values[row : row + 1] for values in self.lines)
+            fill_columns(whole, self.q, line, layout, np.zeros(1, np.int64), out[at : at + 1])
         return out
 
     def slopes(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -343,13 +288,11 @@ class PatternModel:
         slopes = np.zeros((self.n_parameters - 1, len(self.q)))
         by_zero = np.zeros_like(columns)
         depth = np.full(len(self.phases), 2)
-        fill_slopes(
-            theta, self.q, self.lines, self.layout, self.instrument_width_per_a**2, depth,
-            columns, slopes, by_zero,
-        )  # fmt: skip
+        fill_slopes(theta, self.q, self.lines, self.layout, depth, columns, slopes, by_zero)
         return slopes, by_zero
 
-    def _lines_of(self, phase: PowderPhase) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _lines_of(self, phase: PowderPhase) -> tuple[np.ndarray, ...]:
+        """Return what `profile_kernels.fill_columns` asks of the lines of a phase."""
         q = phase.q_per_a
         near = (q > self.q[0] * (1 - MARGIN)) & (q < self.q[-1] * (1 + MARGIN))
         if not ((q >= self.q[0]) & (q <= self.q[-1])).any():
@@ -361,13 +304,19 @@ class PatternModel:
         near &= strength > WEAKEST_LINE * strength[near].max()
         form = np.zeros((int(near.sum()), 6))
         form[:, : len(phase.lattice.free)] = phase.lattice.forms(phase.hkl[near])
-        strength, shift = strength[near], self.axis.q_over_zero(q[near])
+        q, strength = q[near], strength[near]
         if self.second_line is not None:
             ratio, part = self.second_line
             form = np.concatenate([form, form * ratio**2])
             strength = np.concatenate([strength, part * strength])
-            shift = np.concatenate([shift, shift])
-        return form, strength, shift
+            q = np.concatenate([q, q])
+        fixed2, flat = np.full(len(q), self.instrument_width_per_a**2), np.zeros(len(q))
+        if self.axis.blunting is not None:
+            fixed2, flat = (
+                fixed2 + self.axis.blunting.width2_at(q),
+                self.axis.blunting.flatness_at(q),
+            )
+        return form, strength, self.axis.q_over_zero(q), fixed2, flat
 
     def _begin(self) -> None:
         """Lay out where the parameters begin, what is believed of them and how far they may go."""
@@ -375,7 +324,7 @@ class PatternModel:
         start, width = np.zeros(n), np.full(n, np.inf)
         lower, upper = np.full(n, -np.inf), np.full(n, np.inf)
         narrow = 0.7 * float(np.median(np.diff(self.q)))
-        square = max(self.width_per_a**2 - self.instrument_width_per_a**2, narrow**2)
+        square = max(self.width_per_a**2 - self.fixed_width2, narrow**2)
         for p, phase in enumerate(self.phases):
             rows, first = self.cell_rows(p), self.shape_row(p)
             cell = phase.lattice.free_of(phase.cell)

@@ -24,7 +24,7 @@ _LAYOUT = (
     np.array([[1.0, 1.0, 1.0, 90.0, 90.0, 90.0]]),
     np.zeros((1, 6), np.int64),
 )
-_LINE = (np.array([[1.0, 0, 0, 0, 0, 0]]), np.ones(1), np.zeros(1))
+_LINE = (np.array([[1.0, 0, 0, 0, 0, 0]]), np.ones(1), *np.zeros((3, 1)))
 _FREE = np.array([0, 1, 3])
 
 
@@ -133,7 +133,7 @@ def fit_line(
     level = np.stack([np.ones_like(q), 2 * (q - q[0]) / (q[-1] - q[0]) - 1])
     found = fit_pattern(
         y, w, theta, _FREE, (theta.copy(), 1 / spread**2), (lower, upper), q, _LINE, _LAYOUT,
-        0.0, np.array([2]), level, 0.02, 25,
+        np.array([2]), level, 0.02, 25,
     )  # fmt: skip
     at_theta, amounts, covariance = found[0], found[1], found[3]
     scatter = max(1.0, float(np.sqrt(found[2] / max(len(q) - 6, 1))))

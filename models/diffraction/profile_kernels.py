@@ -3,7 +3,8 @@
 Parameters of a phase lie one after the other: the free numbers of its cell (see `lattice`), the
 square of the width by size, the square of the strain, and the Lorentzian part. One shift of the
 zero is common to all. Widths are full widths at half maximum, w^2 = instrument^2 + size^2 +
-strain^2 q^2 (G. K. Williamson & W. H. Hall, Acta Metall. 1, 22 (1953), with squares added).
+strain^2 q^2 (G. K. Williamson & W. H. Hall, Acta Metall. 1, 22 (1953), with squares added). What is
+folded with pixels is flatter than a Gaussian: this gets the next term of its Gram-Charlier series.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def _first_at_least(q, value):
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
-def _add_profile(q, at, width, mixing, strength, out):
+def _add_profile(q, at, width, mixing, flat, strength, out):
     """Add one line to a row."""
     inverse = 1 / width
     edge = 1 / (1 + 4 * _FAR * _FAR)
@@ -48,14 +49,16 @@ def _add_profile(q, at, width, mixing, strength, out):
         t = (q[i] - at) * inverse
         out[i] += scale * (1 / (1 + 4 * t * t) - edge)
     scale = strength * (1 - mixing) * _GAUSS * inverse
+    steeper = flat * inverse**4
     lo, hi = _first_at_least(q, at - _NEAR * width), _first_at_least(q, at + _NEAR * width)
     for i in range(lo, hi):
         t = (q[i] - at) * inverse
-        out[i] += scale * math.exp(-_L4 * t * t)
+        u = 2 * _L4 * t * t
+        out[i] += scale * math.exp(-0.5 * u) * (1 + steeper * (u * u - 6 * u + 3))
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
-def _profile_slopes(q, at, width, mixing, strength, out, by_q, by_width, by_mixing):
+def _profile_slopes(q, at, width, mixing, flat, strength, out, by_q, by_width, by_mixing):
     """Add one line to `out`; fill its slopes by place, width and mixing; return their range."""
     inverse = 1 / width
     edge = 1 / (1 + 4 * _FAR * _FAR)
@@ -72,15 +75,18 @@ def _profile_slopes(q, at, width, mixing, strength, out, by_q, by_width, by_mixi
         by_mixing[i] = unit * (d - edge)
     unit = strength * _GAUSS * inverse
     scale = unit * (1 - mixing)
+    steeper = flat * inverse**4
     near, end = _first_at_least(q, at - _NEAR * width), _first_at_least(q, at + _NEAR * width)
     for i in range(near, end):
         t = (q[i] - at) * inverse
-        e = math.exp(-_L4 * t * t)
-        steep = 2 * _L4 * t * e * scale * inverse
-        out[i] += scale * e
+        u = 2 * _L4 * t * t
+        e = math.exp(-0.5 * u)
+        fourth = steeper * (u * u - 6 * u + 3)  # Hermite's polynomial of that order, and the fifth
+        steep = 2 * _L4 * t * e * (1 + steeper * (u * u - 10 * u + 15)) * scale * inverse
+        out[i] += scale * e * (1 + fourth)
         by_q[i] += steep
-        by_width[i] += steep * t - scale * inverse * e
-        by_mixing[i] -= unit * e
+        by_width[i] += steep * t - scale * inverse * e * (1 + 5 * fourth)
+        by_mixing[i] -= unit * e * (1 + fourth)
     return lo, hi
 
 
@@ -94,7 +100,7 @@ def line_place(form, metric, f):
 
 
 @nb.njit(nogil=True, cache=True)
-def fill_columns(theta, q, lines, layout, instrument2, depth, columns):
+def fill_columns(theta, q, lines, layout, depth, columns):
     """Fill the pattern that a unit amount of each phase gives.
 
     Parameters
@@ -103,17 +109,17 @@ def fill_columns(theta, q, lines, layout, instrument2, depth, columns):
         Parameters of all phases, then the shift of the zero.
     q : (m,) float64, 1/angstrom, ascending
     lines : tuple
-        ``form`` (l, 6), ``strength`` (l,), ``by_zero`` (l,): dq over d zero.
+        ``form`` (l, 6), ``strength`` (l,), ``by_zero`` (l,): dq over d zero, ``fixed2`` (l,):
+        square of the width that is not fitted, 1/angstrom^2, and ``flat`` (l,), of
+        `blunting.Blunting.flatness_at`.
     layout : tuple
         ``first_line`` (p + 1,), ``first_parameter`` (p + 1,), ``tie`` (p, 6, 6), ``base`` (p, 6),
         ``pick`` (p, 6).
-    instrument2 : float
-        Square of the width that the instrument adds, 1/angstrom^2.
     depth : (p,) int64
         Below 0 a phase is left out: its column is zero.
     columns : (>= p, m) float64, out
     """
-    form, strength, by_zero = lines
+    form, strength, by_zero, fixed2, flat = lines
     first_line, first_parameter, tie, base, pick = layout
     metric = np.empty(6)
     slope = np.empty((6, 6))
@@ -129,8 +135,9 @@ def fill_columns(theta, q, lines, layout, instrument2, depth, columns):
         mixing = theta[start + f + 2]
         for k in range(first_line[p], first_line[p + 1]):
             at = line_place(form[k], metric, f)
-            width = math.sqrt(instrument2 + size2 + strain2 * at * at)
-            _add_profile(q, at + zero * by_zero[k], width, mixing, strength[k], columns[p])
+            width = math.sqrt(fixed2[k] + size2 + strain2 * at * at)
+            at += zero * by_zero[k]
+            _add_profile(q, at, width, mixing, flat[k], strength[k], columns[p])
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
@@ -155,13 +162,13 @@ def _accumulate_shape(rows, lo, hi, by_size, by_strain, by_width, by_mixing):
 
 @nb.njit(nogil=True, cache=True)
 def fill_slopes(  # noqa: C901  (one loop nest, as numba likes it)
-    theta, q, lines, layout, instrument2, depth, columns, slopes, zero_slopes
+    theta, q, lines, layout, depth, columns, slopes, zero_slopes
 ):
     """Fill the columns and how each follows the parameters.
 
     Parameters
     ----------
-    theta, q, lines, layout, instrument2, columns
+    theta, q, lines, layout, columns
         As of `fill_columns`.
     depth : (p,) int64
         -1: the phase is left out; 0: no slopes are wanted; 1: that by the zero; 2: all.
@@ -170,7 +177,7 @@ def fill_slopes(  # noqa: C901  (one loop nest, as numba likes it)
     zero_slopes : (p, m) float64, out
         Of a unit amount of each phase by the shift of the zero.
     """
-    form, strength, by_zero = lines
+    form, strength, by_zero, fixed2, flat = lines
     first_line, first_parameter, tie, base, pick = layout
     metric = np.empty(6)
     slope = np.empty((6, 6))
@@ -191,13 +198,13 @@ def fill_slopes(  # noqa: C901  (one loop nest, as numba likes it)
             slopes[start : shape + SHAPE] = 0.0
         for k in range(first_line[p], first_line[p + 1]):
             bare = line_place(form[k], metric, f)
-            width = math.sqrt(instrument2 + size2 + strain2 * bare * bare)
+            width = math.sqrt(fixed2[k] + size2 + strain2 * bare * bare)
             at = bare + zero * by_zero[k]
             if depth[p] == 0:
-                _add_profile(q, at, width, mixing, strength[k], columns[p])
+                _add_profile(q, at, width, mixing, flat[k], strength[k], columns[p])
                 continue
             lo, hi = _profile_slopes(
-                q, at, width, mixing, strength[k], columns[p], by_q, by_width, by_mixing
+                q, at, width, mixing, flat[k], strength[k], columns[p], by_q, by_width, by_mixing
             )
             _accumulate(zero_slopes[p], lo, hi, by_zero[k], by_q)
             if depth[p] == 1:

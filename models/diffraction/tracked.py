@@ -121,13 +121,12 @@ def summed_up(
         size[:, phase] = _root(fit.theta[first], at[first])
         strain[:, phase] = _root(fit.theta[first + 1], at[first + 1])
     weighted = (fit.calculated - fit.x[p:] @ model.background) * weight
-    width = np.sqrt(
-        np.median([fit.theta[model.shape_row(k)] for k in fitted])
-        if fitted
-        else model.width_per_a**2
-    )
+    width = model.width_per_a
+    if fitted:
+        size2 = float(np.median([fit.theta[model.shape_row(k)] for k in fitted]))
+        width = np.sqrt(size2 + model.fixed_width2)
     unknown, _ = unknown_lines(
-        model.q, fit.residual, weighted, float(np.hypot(width, model.instrument_width_per_a)),
+        model.q, fit.residual, weighted, float(width),
         noise=noise_of(fit.residual, weight), rate=rate,
     )  # fmt: skip
     return Tracked(

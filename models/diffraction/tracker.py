@@ -8,13 +8,15 @@ phases are looked for anew from their CIFs: a lock that was lost is found again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from .detection import Evidence, TemplateBank, alarm_level, lines_agree, noise_of
 from .noise import gain_of, weights
-from .pattern_model import KINDS, Axis, Fit, PatternModel
+from .pattern_axis import Axis
+from .pattern_model import KINDS, Fit, PatternModel
 from .peaks import typical_width
 from .powder import PowderPhase
 from .tracked import Tracked, summed_up
@@ -26,7 +28,7 @@ _SHAPE_FROM, _SURE_FROM = 4.0, 12.0
 values are remembered for when a phase comes back."""
 _GONE_DRIFT, _GONE_LEVEL = 2.0, 4.0
 _WORSE, _MEMORY = 1.5, 0.2
-_REST = 1
+_REST, _LIKELY_STRAIN = 1, 0.02
 _BELIEVED, _IMPERFECT = 3.0, 1.5
 _SHAPE_KNOWN_AFTER, _MIXING_SPREAD = 3, 0.1
 
@@ -225,10 +227,9 @@ class PhaseTracker:
         noise = noise_of(better.residual, weight)
         inflation = better.inflation
         z = self._strengths(better)[phase] / max(noise, inflation)
-        # where the model leaves much over, misfit of strong lines looks like a faint phase
-        if z < (_BELIEVED if inflation < _IMPERFECT else 2 * _BELIEVED) or not lines_agree(
-            model, better, phase, weight, noise
-        ):
+        # what the model leaves over of strong lines looks like a faint phase, in every frame alike
+        needed = _BELIEVED * (1 + min((inflation - 1) / (_IMPERFECT - 1), 1.0))
+        if z < needed or not lines_agree(model, better, phase, weight, noise):
             return None
         self._present = present
         self._strength = self._strengths(better)
@@ -260,8 +261,10 @@ class PhaseTracker:
                     continue
                 score = bank.score(fit, weight, noise)
                 self._scores[phase] = (score.z, score.amount, score.sigma)
-                if score.z > self.level + 1 and (best is None or score.z > best[0]):
-                    best = (score.z, phase, score.strain, wider)
+                # aluminium stretched by 3 % has the lines of platinum: the nearer cell comes first
+                likely = score.z * math.exp(-0.5 * (score.strain / _LIKELY_STRAIN) ** 2)
+                if score.z > self.level + 1 and (best is None or likely > best[0]):
+                    best = (likely, phase, score.strain, wider)
             if best is None:
                 return fit
             rows = model.cell_rows(best[1])

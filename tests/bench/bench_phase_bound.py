@@ -10,7 +10,8 @@ sec. 2.4): no unbiased fit of these parameters can do better.
 
 import numpy as np
 
-from flyback.models.diffraction.pattern_model import KINDS, Axis, PatternModel
+from flyback.models.diffraction.pattern_axis import Axis
+from flyback.models.diffraction.pattern_model import KINDS, PatternModel
 from flyback.models.diffraction.tracker import PhaseTracker
 
 from .bench_phases import FRAMES, Q, phases, series  # noqa: F401  fixtures

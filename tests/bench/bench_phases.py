@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from flyback.models.diffraction.noise import weights
-from flyback.models.diffraction.pattern_model import Axis, PatternModel
+from flyback.models.diffraction.pattern_axis import Axis
+from flyback.models.diffraction.pattern_model import PatternModel
 from flyback.models.diffraction.phase_series import PhaseSeries
 from flyback.models.diffraction.powder import read_phase
 from flyback.models.diffraction.tracker import PhaseTracker
@@ -116,7 +117,7 @@ def accuracy(model, fits, volumes, cells):
 def textbook_columns(model, theta):
     """Return unit patterns as users of lmfit write them: all lines over all bins, in numpy."""
     out = []
-    form, strength, by_zero = model.lines
+    form, strength, by_zero, _, _ = model.lines
     for p, phase in enumerate(model.phases):
         lines = slice(*model.layout[0][p : p + 2])
         metric = phase.lattice.metric(model.cell(theta, p))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from flyback.models.diffraction.pattern_model import Axis, PatternModel
+from flyback.models.diffraction.pattern_axis import Axis
+from flyback.models.diffraction.pattern_model import PatternModel
 from flyback.models.diffraction.powder import read_phase
 
 Q = np.linspace(1.2, 6.2, 1200)

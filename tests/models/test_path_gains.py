@@ -80,8 +80,9 @@ def test_the_best_pair_is_found_between_the_steps():
 
 def test_summits_lie_between_points_but_never_beyond_the_ends():
     x = np.arange(9.0)
-    lines = np.array([5 - (x - 3.3) ** 2, x, -x, np.zeros(9)])
-    assert_allclose(summits(lines), [5, 8, 0, 0])
+    lines = np.array([5e6 * np.exp(-((x - 3.3) ** 2) / 200), x, 8 - x, np.zeros(9)])
+    assert_allclose(summits(lines), [5e6, 8, 8, 0])
     assert_allclose(summits(lines[None]), [summits(lines)])
-    grid = 7 - (x[:, None] - 3.3) ** 2 - (x - 4.6) ** 2 - 0.5 * (x[:, None] - 3.3) * (x - 4.6)
+    away = (x[:, None] - 3.3) ** 2 + (x - 4.6) ** 2 + 0.5 * (x[:, None] - 3.3) * (x - 4.6)
+    grid = 7 * np.exp(-away / 20)
     assert_allclose(summit(grid), 7)

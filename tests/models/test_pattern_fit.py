@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares, nnls
 
+from flyback.models.diffraction.blunting import Blunting, box_cumulants
 from flyback.models.diffraction.cell_kernels import cell_metric
 from flyback.models.diffraction.dense_kernels import cholesky_solve, inverse, non_negative
 from flyback.models.diffraction.lattice import SETTINGS, Lattice
 from flyback.models.diffraction.noise import gain_of, weights
-from flyback.models.diffraction.pattern_model import Axis, PatternModel
+from flyback.models.diffraction.pattern_axis import Axis
+from flyback.models.diffraction.pattern_model import PatternModel
 from flyback.tests.models.powder_scene import Q, Scene, read
 from flyback.tests.models.test_powder import CELLS
 
@@ -47,8 +49,12 @@ def test_a_column_is_the_textbook_sum_of_pseudo_voigts(scene, phases):
         np.testing.assert_allclose(column, naive, rtol=0, atol=0.01 * naive.max())
 
 
-def test_slopes_are_those_of_finite_differences(scene):
+@pytest.mark.parametrize("blunted", [False, True])
+def test_slopes_are_those_of_finite_differences(phases, scene, blunted):
     model, theta = scene.model, scene.theta([0.001, 0.002])
+    if blunted:
+        pixels = Blunting(Q, *box_cumulants(np.linspace(0.05, 0.03, len(Q))))
+        model = PatternModel(phases, Axis(Q, blunting=pixels), width_per_a=scene.width)
     slopes, by_zero = model.slopes(theta)
     for j in range(model.n_parameters):
         step = 1e-6 * max(abs(theta[j]), 1e-4)

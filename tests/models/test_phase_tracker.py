@@ -5,7 +5,7 @@ import pytest
 
 from flyback.models.base import Batch
 from flyback.models.diffraction.detection import Evidence, alarm_level, evidence
-from flyback.models.diffraction.pattern_model import Axis
+from flyback.models.diffraction.pattern_axis import Axis
 from flyback.models.diffraction.peaks import find_lines, fit_line, unknown_lines
 from flyback.models.diffraction.phase_series import PhaseSeries
 from flyback.models.diffraction.tracker import PhaseTracker
