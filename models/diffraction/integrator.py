@@ -8,6 +8,7 @@ compare with. Sigma is Poisson's.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -138,8 +139,9 @@ class Integrator:
         self.norm = self._whole(self._share)
         self._dark_sum = None if self._dark is None else self._whole(self._dark)
 
+    @cached_property
     def centres(self) -> np.ndarray:
-        """Return where the pixels of each bin lie in the mean, (bins,), in the axis' unit.
+        """Where the pixels of each bin lie in the mean, (bins,), in the axis' unit.
 
         Where pixels are wide, those of a bin may all lie on one side of it. Split ones are spread
         evenly: their centres are those of the bins.
@@ -148,8 +150,9 @@ class Integrator:
             return self.axis
         return self._mean(self.geometry.radial, self.axis)
 
+    @cached_property
     def blunting(self) -> Blunting:
-        """Return what pixels, their splitting, and bins make of the lines of a powder."""
+        """What pixels, their splitting, and bins make of the lines of a powder."""
         boxes = [*self.geometry.extents()]
         if self.split == "bbox":
             boxes.append(2 * self.geometry.half_width)

@@ -132,7 +132,7 @@ class PhaseSeries:
             if self._integrator is None:
                 h, w = batch.frames.shape[1:]
                 self._integrator = self._make((h, w), batch.corrections)
-            axes = {"q_per_a": self._integrator.centres()}
+            axes = {"q_per_a": self._integrator.centres}
             beam = self._beam_at(batch)
             for row, (image, name) in enumerate(named(batch)):
                 intensity, sigma, _ = self._integrator(image, name)
@@ -217,7 +217,7 @@ class PhaseSeries:
 
     def _begin(self, pattern: np.ndarray, sigma: np.ndarray | None, axes: Any) -> None:
         of_images = self._integrator
-        blunting = None if of_images is None else of_images.blunting()
+        blunting = None if of_images is None else of_images.blunting
         self.axis = pattern_axis(axes, len(pattern), blunting=blunting, **self._axis_settings)
         order = self.axis.order
         self._gain = 1.0 if sigma is not None else gain_of(pattern[order])

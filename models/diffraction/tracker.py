@@ -28,7 +28,8 @@ _SHAPE_FROM, _SURE_FROM = 4.0, 12.0
 values are remembered for when a phase comes back."""
 _GONE_DRIFT, _GONE_LEVEL = 2.0, 4.0
 _WORSE, _MEMORY = 1.5, 0.2
-_REST, _LIKELY_STRAIN = 1, 0.02
+_LONGEST_REST, _CLEARER = 15, 1.0
+_LIKELY_STRAIN = 0.02
 _BELIEVED, _IMPERFECT = 3.0, 1.5
 _SHAPE_KNOWN_AFTER, _MIXING_SPREAD = 3, 0.1
 
@@ -143,7 +144,8 @@ class PhaseTracker:
         self._rising = [Evidence(self.level) for _ in range(p)]
         self._falling = [Evidence(_GONE_LEVEL) for _ in range(p)]
         self._strength = np.zeros(p)
-        self._resting = np.zeros(p, int)
+        self._resting, self._tired = np.zeros(p, int), np.zeros(p, int)
+        self._refused = np.full(p, np.inf)
         self._seen = np.zeros(p, int)
         self._banks: dict[int, TemplateBank] = {}
         self._scores: dict[int, tuple[float, float, float]] = {}
@@ -194,12 +196,17 @@ class PhaseTracker:
             score = self._banks[phase].score(fit, weight, noise)
             self._scores[phase] = (score.z, score.amount, score.sigma)
             self._resting[phase] -= 1
-            if self._rising[phase].add(score.z) and self._resting[phase] < 0:
+            rested = self._resting[phase] < 0 or score.z > self._refused[phase] + _CLEARER
+            if self._rising[phase].add(score.z) and rested:
                 better = self._try(intensity, weight, fit, phase, score.strain)
                 if better is None:
-                    self._resting[phase] = _REST
+                    # misfit that stays gives the same evidence frame after frame
+                    self._tired[phase] = min(2 * self._tired[phase] + 1, _LONGEST_REST)
+                    self._resting[phase] = self._tired[phase]
+                    self._refused[phase] = score.z
                 else:
                     fit = better
+                    self._tired[phase] = 0
                 self._rising[phase].total = 0.0
         return fit
 

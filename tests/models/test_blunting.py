@@ -49,7 +49,7 @@ def tracked(scene, counts, split="no", seed=0):
     image = np.random.default_rng(seed).poisson(expected * counts + 0.1).astype(np.uint32)
     integrator = Integrator(seen, bins=1000, split=split)
     use = integrator.axis > 1.2
-    axis = Axis(integrator.centres()[use], WAVELENGTH_A, blunting=integrator.blunting())
+    axis = Axis(integrator.centres[use], WAVELENGTH_A, blunting=integrator.blunting)
     intensity, sigma, _ = integrator(image)
     sigma = steadied(sigma, integrator.norm)
     return PhaseTracker(phases, axis, window=[3]).add(intensity[use], sigma[use])
@@ -102,13 +102,13 @@ def test_blunting_is_what_integration_makes_of_a_narrow_ring(split):
     """Second and fourth moment of a ring's pattern are those of pixels, splitting and bins."""
     seen = geometry(250)
     integrator = Integrator(seen, bins=1000, split=split)
-    blunting, at, width = integrator.blunting(), 3.0, 0.012
+    blunting, at, width = integrator.blunting, 3.0, 0.012
     # what a pixel counts of a Gaussian ring, by points in its two sides
     y, x = np.stack(seen.extents())[:, None] * _points(7)
     image = np.exp(-0.5 * ((seen.radial + x + y - at) / width) ** 2).mean(axis=0)
     intensity, _, _ = integrator((image * seen.solid_angle).astype(np.float64))
     near = np.abs(integrator.axis - at) < 0.08
-    q, rows = integrator.centres()[near], intensity[near]
+    q, rows = integrator.centres[near], intensity[near]
     rows /= np.trapezoid(rows, q)
     mean = np.trapezoid(rows * q, q)
     moments = [np.trapezoid(rows * (q - mean) ** k, q) for k in (2, 4)]
