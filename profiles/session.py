@@ -10,6 +10,7 @@ s.live.ptychography.object_phase_
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import threading
 import time
@@ -308,6 +309,7 @@ class Session:
                 device.end_process()
         if self.warming is not None:
             self.warming.join(LONGEST_WARMING_S)  # leaving while LLVM works would crash
+            gc.unfreeze()  # see `warming.warm`
         self.pictures.close()
         self.archive.close()
         if _active is not None and _active() is self:

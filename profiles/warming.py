@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -84,11 +85,16 @@ def cameras(devices: Iterable[Any]) -> Iterator[Camera]:
 
 
 def warm(analyses: Mapping[str, Mapping[str, Any]], devices: Iterable[Any]) -> None:
-    """Show a few frames to each analysis for each camera, and forget them."""
+    """Show a few frames to each analysis for each camera, and forget them.
+
+    What is loaded then is left out of the garbage collector's rounds until the session closes: a
+    round through all of it holds every thread up for half a second.
+    """
     for camera in cameras(devices):
         for name, table in analyses.items():
             if table.get(CAMERA, camera.name) == camera.name:
                 rehearse(name, check_analysis(name, table), camera)
+    gc.freeze()
 
 
 def rehearse(name: str, factory: Factory, camera: Camera) -> None:

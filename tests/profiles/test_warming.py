@@ -1,5 +1,6 @@
 """A session's analyses are compiled before the first frame comes."""
 
+import gc
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+import flyback as fb
 from flyback.models.base import Batch
 from flyback.profiles.warming import Camera, cameras, rehearsal, rehearse
 
@@ -48,6 +50,13 @@ def test_an_analysis_that_cannot_take_a_rehearsal_does_no_harm():
     rehearse("phases", lambda start, publisher: Callback(), camera)
     rehearse("phases", lambda start, publisher: None, camera)
     assert len(shown) == 1
+
+
+def test_what_is_loaded_is_left_out_of_garbage_rounds_while_a_session_is_open(tmp_path):
+    with fb.open("sim_microscope", tmp_path, progress=False) as session:
+        session.warming.join()
+        assert gc.get_freeze_count() > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 SESSION = """
