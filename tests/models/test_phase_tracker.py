@@ -331,3 +331,16 @@ def test_what_does_not_change_is_undecided_and_an_exchange_is_two_phases(phases)
     model = feed(PhaseSeries(lambda q, e: phases), exchange).converge()
     assert model.result_["verdict"].value == "two_phase"
     assert model.result_["verdict_phase"].value == "Pt, LiPt"
+
+
+def test_a_phase_that_was_refused_is_tried_less_often_but_at_once_where_it_is_clearer(phases):
+    scene, tried = Scene(phases), []
+    tracker = PhaseTracker(phases, Axis(Q))
+    faint, clear = scene.mean([0.97, 0.03]), scene.mean([0.5, 0.5])
+    tracker.add(scene.mean([1.0, 0.0]))
+    tracker._try = lambda *given: tried.append(tracker.n_frames)  # refuses whatever it is shown
+    for _ in range(40):
+        tracker.add(faint)
+    assert 1 <= sum(frame > 10 for frame in tried) <= 4
+    tracker.add(clear)
+    assert tried[-1] == 41
