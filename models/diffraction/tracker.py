@@ -206,7 +206,6 @@ class PhaseTracker:
                     self._refused[phase] = score.z
                 else:
                     fit = better
-                    self._tired[phase] = 0
                 self._rising[phase].total = 0.0
         return fit
 
@@ -241,6 +240,7 @@ class PhaseTracker:
         self._present = present
         self._strength = self._strengths(better)
         self._falling[phase].total = 0.0
+        self._resting[phase] = self._tired[phase] = 0
         if self.onset[phase] < 0:
             self.onset[phase] = self.n_frames
         return better
