@@ -40,6 +40,7 @@ class Blunting:
         return _GAUSS_FWHM2**2 / 24 * np.interp(q, self.q_per_a, self.fourth)
 
 
-def box_cumulants(width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return variance and fourth cumulant of a box of a full width."""
-    return width**2 / 12, -(width**4) / 120
+def box_cumulants(*widths: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """Return variance and fourth cumulant of boxes of these full widths, folded with each other."""
+    squares = [np.square(width) for width in widths]
+    return np.asarray(sum(squares) / 12), -np.asarray(sum(s**2 for s in squares) / 120)

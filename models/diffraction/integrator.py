@@ -19,6 +19,7 @@ from .integration_kernels import sum_split, sum_whole, sum_whole_float
 
 Split = Literal["no", "bbox"]
 MOST_BINS = 30_000
+_ALL = slice(None)
 _EPSILON = 16 * float(np.finfo(np.float64).eps)
 
 
@@ -106,6 +107,8 @@ class Integrator:
             self._bin_whole()
         else:
             self._bin_split()
+        self.norm = self._sums(self._share)
+        self._dark_sum = None if self._dark is None else self._sums(self._dark)
         self._lost = np.empty(self._share.size, np.int64)
 
     def _limits(
@@ -136,8 +139,6 @@ class Integrator:
         outside = ~self._used | (bins < 0) | (bins >= self.bins)
         kind = np.int16 if self.bins < np.iinfo(np.int16).max else np.int32
         self._bins = np.where(outside, self.bins, bins).astype(kind)
-        self.norm = self._whole(self._share)
-        self._dark_sum = None if self._dark is None else self._whole(self._dark)
 
     @cached_property
     def centres(self) -> np.ndarray:
@@ -148,36 +149,23 @@ class Integrator:
         """
         if self.split == "bbox":
             return self.axis
-        return self._mean(self.geometry.radial, self.axis)
+        mean = self._mean(self.geometry.radial)
+        return np.where(np.isfinite(mean), mean, self.axis)
 
     @cached_property
     def blunting(self) -> Blunting:
         """What pixels, their splitting, and bins make of the lines of a powder."""
-        boxes = [*self.geometry.extents()]
-        if self.split == "bbox":
-            boxes.append(2 * self.geometry.half_width)
-        boxes.append(np.full(self.geometry.shape, self._width))
-        variance, fourth = (
-            np.sum(each, axis=0) for each in zip(*map(box_cumulants, boxes), strict=True)
-        )
-        mean = self._mean(variance, 0.0)
+        spread = 2 * self.geometry.half_width if self.split == "bbox" else 0.0
+        variance, fourth = box_cumulants(*self.geometry.extents(), spread, self._width)
+        mean = self._mean(variance)
         # pixels differ around a ring: fourth moments may be averaged, cumulants may not
-        moment = self._mean(fourth + 3 * variance**2, 0.0)
-        filled = mean > 0
+        moment = self._mean(fourth + 3 * variance**2)
+        filled = np.isfinite(mean)
         return Blunting(self.axis[filled], mean[filled], (moment - 3 * mean**2)[filled])
 
-    def _mean(self, values: np.ndarray, empty: float | np.ndarray) -> np.ndarray:
-        """Return the mean over the pixels of each bin, (bins,), weighted as their counts are."""
-        weighted = np.where(self._used, self._share * values.ravel(), 0.0)
-        if self.split == "no":
-            sums = self._whole(weighted)
-        else:
-            sums = self._split_up(np.arange(len(weighted)), weighted)
-        filled = self.norm > 1e-9 * self.norm.max(initial=0.0)
-        return np.where(filled, sums / np.where(filled, self.norm, 1.0), empty)
-
-    def _whole(self, values: np.ndarray) -> np.ndarray:
-        return np.bincount(self._bins, values, self.bins + 1)[: self.bins]
+    def _mean(self, values: np.ndarray) -> np.ndarray:
+        """Return the mean over each bin's pixels, weighted as their counts are; NaN without any."""
+        return _over(self._sums(self._share * values.ravel()), self.norm)
 
     def _bin_split(self) -> None:
         radial, half = self.geometry.radial.ravel(), self.geometry.half_width.ravel()
@@ -204,13 +192,12 @@ class Integrator:
             axis=1,
         )
         self._shares = np.where(used[:, None], shares, 0.0).astype(np.float32)
-        self.norm = self._split_up(np.arange(len(used)), self._share)
-        self._dark_sum = (
-            None if self._dark is None else self._split_up(np.arange(len(used)), self._dark)
-        )
 
-    def _split_up(self, pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return the sums over bins of what belongs to some of the pixels."""
+    def _sums(self, values: np.ndarray, pixels: np.ndarray | slice = _ALL) -> np.ndarray:
+        """Return the sums over bins, (bins,), of what belongs to the pixels, or to some."""
+        if self.split == "no":
+            return np.bincount(self._bins[pixels], values[pixels], self.bins + 1)[: self.bins]
+        pixels = np.arange(len(values))[pixels]
         pixels = pixels[self._first[pixels] >= 0]
         shares = self._shares[pixels].astype(float) * values[pixels, None]
         first, last = self._first[pixels].astype(int), self._last[pixels].astype(int)
@@ -268,11 +255,7 @@ class Integrator:
         norm, dark = self._norms(lost)
         if dark is not None:
             signal = signal - dark
-        with np.errstate(invalid="ignore", divide="ignore"):
-            empty = norm <= 1e-9 * norm.max(initial=0.0)
-            intensity = np.where(empty, np.nan, signal / norm)
-            sigma = np.where(empty, np.nan, np.sqrt(np.maximum(variance, 0)) / norm)
-        return intensity, sigma, lost
+        return _over(signal, norm), _over(np.sqrt(np.maximum(variance, 0)), norm), lost
 
     def _norms(self, lost: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the sums of shares and dark, less those of pixels that were lost."""
@@ -280,18 +263,16 @@ class Integrator:
             return self.norm, self._dark_sum
         pixels = self._lost[:lost]
         dark = self._dark_sum
-        if self.split == "no":
-
-            def summed(values: np.ndarray) -> np.ndarray:
-                return np.bincount(self._bins[pixels], values[pixels], self.bins + 1)[: self.bins]
-        else:
-
-            def summed(values: np.ndarray) -> np.ndarray:
-                return self._split_up(pixels, values)
-
         if dark is not None and self._dark is not None:
-            dark = dark - summed(self._dark)
-        return self.norm - summed(self._share), dark
+            dark = dark - self._sums(self._dark, pixels)
+        return self.norm - self._sums(self._share, pixels), dark
+
+
+def _over(sums: np.ndarray, norm: np.ndarray) -> np.ndarray:
+    """Return sums over what pixels a bin has; NaN in a bin without."""
+    empty = norm <= 1e-9 * norm.max(initial=0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(empty, np.nan, sums / norm)
 
 
 def believable(

@@ -149,7 +149,7 @@ def test_without_knowledge_of_pixels_the_same_pattern_cannot_be_described(scene)
     assert bare.reduced_chi2 > 5
 
 
-def test_aluminium_does_not_take_the_lines_of_platinum(scene, tmp_path):
+def test_aluminium_does_not_take_the_lines_of_platinum(scene):
     """Stretched by 3 %, within its range, it would have them all."""
     seen, phases, _ = scene
     image = PowderImage(seen, phases[:1], windows=[(phases[3], 0.05)], width_per_a=0.01)
