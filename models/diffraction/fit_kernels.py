@@ -99,7 +99,7 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
     bounds : tuple of (n,) float64
         Lower and upper.
     q, lines, layout, depth
-        Of `profile_kernels.fill_slopes`.
+        Of `profile_kernels.fill_columns` and `fill_slopes`.
     background : (k, m) float64
     tolerance : float
         A step that would lower chi^2 by less, in units of its value for one degree of freedom,
@@ -134,8 +134,8 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
     rows = np.empty((n + f, m))
     columns = np.empty((p, m))
     trial_columns = np.empty((p, m))
-    slopes = np.zeros((theta0.size - 1, m))
-    zero_slopes = np.zeros((p, m))
+    slopes = np.empty((theta0.size - 1, m))
+    zero_slopes = np.empty((p, m))
     gram = np.empty((n, n))
     x, trial_x = np.zeros(n), np.zeros(n)
     weighted = np.empty(m)
@@ -164,7 +164,7 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
     curve = np.empty((f, f))
     force = np.empty(f)
     while True:
-        fill_slopes(theta, q, lines, layout, depth, columns, slopes, zero_slopes)
+        fill_slopes(theta, q, lines, layout, depth, slopes, zero_slopes)
         for phase in range(p):
             _times(columns[phase], weight, 1.0, rows[phase])
         for j in range(f):
@@ -221,6 +221,7 @@ def fit_pattern(  # noqa: C901, PLR0912, PLR0915  (in one piece, its buffers are
                 chi2 = _linear(weight, weighted, columns, rows, p, gram, x, residual)
             break
         theta, chi2, total = trial, trial_chi2, trial_total
+        columns, trial_columns = trial_columns, columns
         x[:] = trial_x
         residual[:] = trial_residual
         damping = max(damping * 0.2, 1e-7)

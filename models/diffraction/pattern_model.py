@@ -284,11 +284,10 @@ class PatternModel:
 
     def slopes(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return how the columns follow theta, (n - 1, m), and the zero, (p, m)."""
-        columns = np.empty((len(self.phases), len(self.q)))
         slopes = np.zeros((self.n_parameters - 1, len(self.q)))
-        by_zero = np.zeros_like(columns)
+        by_zero = np.zeros((len(self.phases), len(self.q)))
         depth = np.full(len(self.phases), 2)
-        fill_slopes(theta, self.q, self.lines, self.layout, depth, columns, slopes, by_zero)
+        fill_slopes(theta, self.q, self.lines, self.layout, depth, slopes, by_zero)
         return slopes, by_zero
 
     def _lines_of(self, phase: PowderPhase) -> tuple[np.ndarray, ...]:

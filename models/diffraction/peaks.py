@@ -125,7 +125,7 @@ def fit_line(
     if hi - lo < 6:
         return None
     q, y, w = (np.ascontiguousarray(a[lo:hi], float) for a in (x, intensity, weight))
-    bin_width = float(np.median(np.diff(q)))
+    bin_width = float(q[-1] - q[0]) / (len(q) - 1)
     theta = np.array([2 * np.pi / at, width**2, 0.0, 0.4, 0.0])
     spread = np.array([2 * width / at * theta[0], 4 * width**2, 1.0, 0.3, 1.0])
     lower = np.array([2 * np.pi / (at + 1.5 * width), (0.5 * bin_width) ** 2, 0.0, 0.0, 0.0])

@@ -49,6 +49,25 @@ def test_a_column_is_the_textbook_sum_of_pseudo_voigts(scene, phases):
         np.testing.assert_allclose(column, naive, rtol=0, atol=0.01 * naive.max())
 
 
+@pytest.mark.parametrize("mixing", [0.0, 1.0, 0.37])
+def test_each_line_is_exact_up_to_where_it_ends(phases, mixing):
+    model = PatternModel(phases, Axis(Q), width_per_a=0.03)
+    theta = model.start.copy()
+    theta[model.shape_row(0) :][:3] = 0.03**2, 1e-6, mixing
+    lines = model.line_columns(theta, 0)
+    form, strength, _, _, _ = (each[: model.layout[0][1]] for each in model.lines)
+    n = len(phases[0].lattice.free)
+    metric = phases[0].lattice.metric(model.cell(theta, 0))
+    at = 2 * np.pi * np.sqrt(form[:, :n] @ metric)[:, None]
+    width = np.sqrt(0.03**2 + 1e-6 * at**2)
+    t = (Q - at) / width
+    gauss = 2 * np.sqrt(np.log(2) / np.pi) * np.exp(-4 * np.log(2) * t**2) * (np.abs(t) < 2.6)
+    tail = 2 / np.pi * (1 / (1 + 4 * t**2) - 1 / 3601) * (np.abs(t) < 30)
+    expected = strength[:, None] / width * ((1 - mixing) * gauss + mixing * tail)
+    atol = 1e-10 * expected.max(axis=1, keepdims=True)
+    assert (np.abs(lines - expected) <= 1e-10 * expected + 1e-3 * atol).all()
+
+
 @pytest.mark.parametrize("blunted", [False, True])
 def test_slopes_are_those_of_finite_differences(phases, scene, blunted):
     model, theta = scene.model, scene.theta([0.001, 0.002])
