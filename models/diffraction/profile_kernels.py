@@ -197,9 +197,7 @@ def _accumulate_both(a, by_a, b, by_b, row):
 
 
 @nb.njit(nogil=True, cache=True)
-def fill_slopes(  # noqa: C901  (one loop nest, as numba likes it)
-    theta, q, lines, layout, depth, slopes, zero_slopes
-):
+def fill_slopes(theta, q, lines, layout, depth, slopes, zero_slopes):
     """Fill how the columns of `fill_columns` follow the parameters.
 
     Parameters
