@@ -10,6 +10,8 @@ import numpy as np
 from .cell_log import LARGEST_BYTES, CellLogError
 
 _TIMES = ("unix time / s", "unix_time_second", "time", "time_s")
+_OWN_TIME = "_utc_s"
+"""How the time ends in the tables of a potentiostat of this project."""
 
 
 def read_witness(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -19,8 +21,8 @@ def read_witness(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     ----------
     path : path
         Comma-separated text whose first line names the columns: ``Unix Time / s`` (or ``time``, as
-        databroker's tables have it; seconds since 1970) and a reading in any unit, which is the
-        column that begins with ``Current``, or else the only other one.
+        databroker's tables have it, or one that ends in ``_utc_s``; seconds since 1970) and a
+        reading in any unit: the column whose name holds ``current``, or else the only other one.
 
     Returns
     -------
@@ -42,9 +44,10 @@ def read_witness(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise CellLogError(f"{found} cannot be opened: {error.strerror or error}.") from error
     rows = [row for row in csv.reader(text.lstrip("\ufeff").splitlines()) if row]
     titles = [title.strip().lower() for title in rows[0]] if rows else []
-    times = next((titles.index(name) for name in _TIMES if name in titles), None)
+    own = [title for title in titles if title.endswith(_OWN_TIME)]
+    times = next((titles.index(name) for name in (*_TIMES, *own) if name in titles), None)
     others = [place for place in range(len(titles)) if place != times]
-    currents = [place for place in others if titles[place].startswith("current")] or others
+    currents = [place for place in others if "current" in titles[place]] or others
     if times is None or len(currents) != 1:
         raise CellLogError(
             f"{found.name} is no witness of a current: its first line must name Unix Time / s and "

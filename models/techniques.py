@@ -3,7 +3,8 @@
 The names are the trade's: open-circuit voltage (OCV), chronoamperometry (CA), cyclic voltammetry
 (CV), galvanostatic cycling with potential limits (GCPL; CCCV with a hold), galvanostatic
 intermittent titration (GITT; Weppner and Huggins, J. Electrochem. Soc. 124, 1569 (1977)), and
-potentio-electrochemical impedance spectroscopy (PEIS).
+potentio-electrochemical impedance spectroscopy (PEIS). A `Fiducial` is none of theirs: it marks the
+time for every clock that sees the current.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from .steps import Limits, ProtocolError, Step, is_number
+
+_GOLDEN_SECTION = (math.sqrt(5) - 1) / 2
+_MOST_PAIRS = 8
 
 
 @dataclass(frozen=True)
@@ -261,6 +265,58 @@ class GITT(Technique):
 
 
 @dataclass(frozen=True)
+class Fiducial(Technique):
+    """Pulses of current, each followed by its opposite, by which logs of two clocks are joined.
+
+    The rests get longer by the golden section of a pulse: a log that begins or ends amid them fits
+    in one way only, and the edges fall at different places between the samples of a logger, which
+    narrows the bounds of `models.time_axis.fit_clock`. No charge is left behind.
+
+    Parameters
+    ----------
+    current_ma : float, mA
+        Of every other pulse, from the first on; negative lithiates.
+    pulse_s : float, s
+        At least four samples of the slowest log.
+    pairs : int
+        A pulse and its opposite, so many times; at most 8.
+    """
+
+    current_ma: float
+    pulse_s: float = 4.0
+    pairs: int = 2
+
+    def __post_init__(self) -> None:
+        self._positive("pulse_s")
+        self._count("pairs")
+        if self.pairs > _MOST_PAIRS:
+            raise ProtocolError(f"Fiducial: pairs is at most {_MOST_PAIRS}, not {self.pairs}.")
+        if not (is_number(self.current_ma) and self.current_ma != 0):
+            raise ProtocolError(
+                f"Fiducial: current_ma must be finite and not zero, not {self.current_ma!r}."
+            )
+
+    def rests_s(self) -> list[float]:
+        """Return the rests before, between and after the pulses, s."""
+        between = [1.3 + _GOLDEN_SECTION * pulse for pulse in range(1, 2 * self.pairs)]
+        return [self.pulse_s * rest for rest in (2.0, *between, 2.0)]
+
+    def steps(self) -> Iterator[Step]:
+        """Yield a rest, and for each pulse itself and a rest."""
+        first, *others = self.rests_s()
+        yield Step("open", duration_s=first)
+        for pulse, rest_s in enumerate(others):
+            sign = 1 if pulse % 2 == 0 else -1
+            yield Step(
+                "current",
+                current_ma=sign * self.current_ma,
+                duration_s=self.pulse_s,
+                cycle=1 + pulse // 2,
+            )
+            yield Step("open", duration_s=rest_s, cycle=1 + pulse // 2)
+
+
+@dataclass(frozen=True)
 class PEIS(Technique):
     """Impedance at some frequencies, from high to low.
 
@@ -307,7 +363,7 @@ class PEIS(Technique):
 
 
 TECHNIQUES: dict[str, type[Technique]] = {
-    kind.__name__: kind for kind in (OCV, CA, CV, GCPL, GITT, PEIS)
+    kind.__name__: kind for kind in (OCV, CA, CV, GCPL, GITT, Fiducial, PEIS)
 }
 
 

@@ -1,7 +1,7 @@
 """Plans: generators of messages that a RunEngine carries out."""
 
 from .adaptive import follow
-from .operando import cycle, gitt, hold, ocv, operando
+from .operando import operando
 from .preprocessors import (
     DoseExceededError,
     beam_blanked_finally,
@@ -14,6 +14,7 @@ from .preprocessors import (
     dose_budget_wrapper,
 )
 from .scanning import multipass, points, random, raster, serpentine, spiral
+from .techniques import cycle, fiducial, gitt, hold, ocv
 from .tuning import (
     TuningError,
     found_into_start,
@@ -36,6 +37,7 @@ __all__ = [
     "cycle",
     "dose_budget",
     "dose_budget_wrapper",
+    "fiducial",
     "follow",
     "found_into_start",
     "found_into_start_wrapper",

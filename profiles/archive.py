@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .store.store_process import StoreProcess
 from .store.writer import StoreWriter
 
 DIRECTORY_VARIABLE = "FLYBACK_DIRECTORY"
+_SETTLING_S = 5.0
 
 
 class ArchiveError(OSError):
@@ -199,6 +201,15 @@ class Archive:
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the store has everything."""
         self.writer.wait(timeout_s)
+
+    def settled_catalog(self) -> Any:
+        """Return the catalogue once it holds what was emitted so far, or after a few seconds.
+
+        A run is written behind the plan: whoever asks for it in the next line is to find it.
+        """
+        with suppress(TimeoutError):
+            self.wait(_SETTLING_S)
+        return self.catalog
 
     def _trim(self) -> None:
         if self._journal_limit_gb is not None:

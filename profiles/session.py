@@ -173,12 +173,12 @@ class Session:
     @property
     def catalog(self) -> Any:
         """Raw runs: ``catalog[-1]``, ``catalog[scan_id]``, ``catalog["uid..."]``."""
-        return self.archive.catalog.raw
+        return self.archive.settled_catalog().raw
 
     @property
     def db(self) -> Any:
         """Databroker's `Broker` over the raw runs."""
-        return self.archive.catalog.broker()
+        return self.archive.settled_catalog().broker()
 
     @property
     def bec(self) -> Any:

@@ -16,7 +16,13 @@ def written(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "head", ["Unix Time / s,Current / mA", "time,shunt_v", "unix_time_second,other?,Current / A"]
+    "head",
+    [
+        "Unix Time / s,Current / mA",
+        "time,shunt_v",
+        "unix_time_second,other?,Current / A",
+        "cell_utc_s,cell_voltage_v,cell_current_ma",
+    ],
 )
 def test_its_columns_are_found(tmp_path, head):
     reading = head.count(",")

@@ -1,6 +1,7 @@
 """Techniques are data, end by themselves, and keep limits."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from flyback.models.protocol import Protocol, protocol_from
 from flyback.models.steps import Limits, ProtocolError, Step, check_steps, strictest
-from flyback.models.techniques import CA, CV, GCPL, GITT, OCV, PEIS
+from flyback.models.techniques import CA, CV, GCPL, GITT, OCV, PEIS, Fiducial
 
 EACH = [
     OCV(60),
@@ -16,6 +17,7 @@ EACH = [
     CV(0.01, 1.5, 0.5, cycles=2),
     GCPL(0.03, 0.01, 1.5, capacity_mah=0.09, cycles=3, hold_ma=1e-3, hold_s=600, rest_s=60),
     GITT(-0.01, 600, 1200, 20, 0.05, 1.5),
+    Fiducial(0.01, pairs=3),
     PEIS(0.01, 1e4, per_decade=3, voltage_v=0.5),
 ]
 
@@ -50,6 +52,18 @@ def test_pulses_of_two_titrations_are_groups_of_their_own():
     assert {s.group for s in Protocol([titration, OCV(1), titration]).steps()} == {0, None, 2}
 
 
+@given(pairs=st.integers(1, 8), pulse_s=st.floats(0.1, 100), current_ma=st.floats(1e-4, 1))
+def test_fiducial_pulses_leave_no_charge_and_fit_in_one_way(pairs, pulse_s, current_ma):
+    steps = list(Fiducial(current_ma, pulse_s, pairs).steps())
+    pulses = [s for s in steps if s.mode == "current"]
+    assert len(pulses) == 2 * pairs
+    assert sum(s.current_ma * s.duration_s for s in pulses) == 0
+    rests = [s.duration_s for s in steps if s.mode == "open"]
+    assert sum(rests) > sum(s.duration_s for s in pulses)
+    between = sorted(rests[1:-1])
+    assert all(b - a > 0.6 * pulse_s for a, b in pairwise(between))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -63,6 +77,9 @@ def test_pulses_of_two_titrations_are_groups_of_their_own():
         (lambda: CV(0.1, 1.0, 0), "rate_mv_s"),
         (lambda: GITT(0, 1, 1, 1, 0, 1), "not zero"),
         (lambda: PEIS(10, 1), "must be below"),
+        (lambda: Fiducial(0.0), "not zero"),
+        (lambda: Fiducial(0.1, pairs=9), "at most 8"),
+        (lambda: Fiducial(0.1, pairs=0), "whole number"),
         (lambda: Protocol([]), "no steps"),
         (lambda: Protocol([OCV(1)], sample_s=0), "sample_s"),
         (

@@ -12,8 +12,8 @@ from flyback.callbacks.rules import Rule, Rules
 from flyback.devices.sim.monitors import SimTemperature
 from flyback.devices.sim.potentiostat import SimPotentiostat
 from flyback.models.base import Event
-from flyback.plans.operando import ocv
 from flyback.plans.reactions import Cadence
+from flyback.plans.techniques import ocv
 from flyback.profiles.registry import SettingError
 from flyback.profiles.rules import StandingRules
 from flyback.tests.microscope import close_engine
