@@ -38,6 +38,7 @@ class AssetReader:
         self._resources: dict[str, Mapping[str, Any]] = {}
         self._files: dict[Path, h5py.File] = {}
         self._corrections: dict[Path, Corrections] = {}
+        self._beside: dict[tuple[str, str], Any] = {}
 
     def add(self, stream_resource: Mapping[str, Any]) -> None:
         """Remember a stream_resource document."""
@@ -101,14 +102,22 @@ class AssetReader:
 
     def by_frame(self, name: str, resource_uid: str, start: int, stop: int) -> np.ndarray | None:
         """Return rows [start, stop) of numbers by frame beside the frames, or None."""
-        group = self._detector(resource_uid)
-        return group[name][start:stop] if name in group and len(group[name]) >= stop else None
+        # asked for every batch: a file that is there to be read gets no further dataset
+        which = (resource_uid, name)
+        if which not in self._beside:
+            group = self._detector(resource_uid)
+            self._beside[which] = group.get(name)
+        rows = self._beside[which]
+        if rows is not None and len(rows) < stop:
+            rows.refresh()
+        return None if rows is None or len(rows) < stop else rows[start:stop]
 
     def close(self) -> None:
         """Close every file."""
         for file in self._files.values():
             file.close()
         self._files.clear()
+        self._beside.clear()
 
     def _detector(self, resource_uid: str) -> Any:
         path = path_of(self._resources[resource_uid]["uri"])

@@ -75,11 +75,14 @@ class RingMemory:
 
     def copy(self, field: str, generation: int, start: int, stop: int) -> np.ndarray | None:
         """Return a copy of rows [start, stop) of a generation, or None where they are not there."""
-        slots = np.arange(start, stop) % self.capacity
-        wanted = np.stack([np.full(stop - start, generation), np.arange(start, stop)], axis=1)
+        slots: Any = slice(start % self.capacity, (stop - 1) % self.capacity + 1)
+        if slots.start >= slots.stop:  # around the end
+            slots = np.arange(start, stop) % self.capacity
+        wanted = np.empty((stop - start, 2), np.int64)
+        wanted[:, 0], wanted[:, 1] = generation, np.arange(start, stop)
         if not np.array_equal(self.stamps[slots], wanted):
             return None
-        rows = np.asarray(self.buffers[field][slots])
+        rows = np.array(self.buffers[field][slots])
         # the writer may have lapped the copy
         return rows if np.array_equal(self.stamps[slots], wanted) else None
 

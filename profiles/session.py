@@ -10,7 +10,6 @@ s.live.ptychography.object_phase_
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import threading
 import time
@@ -42,7 +41,8 @@ from .rules import StandingRules, read_rules
 from .schema import Profile, ProfileError, read_profile
 from .steering import with_guides, with_rules
 from .tuning import found_so_far, with_fits
-from .warming import cameras, warm_in_background
+from .turns import restore_turns, shorten_turns
+from .warming import cameras, end_warming, warm_in_background
 from .workers import WorkerProcess
 
 LONGEST_END_S = 10.0
@@ -123,6 +123,7 @@ class Session:
         self.RE.state_hook = self._state_changed  # type: ignore[assignment]  untyped upstream
         self._closed = False
         self.warming: threading.Thread | None = None
+        shorten_turns()
         atexit.register(self.close)
 
     def _subscribe(self, progress: bool) -> None:
@@ -307,9 +308,8 @@ class Session:
         for device in self.devices.values():
             if callable(getattr(device, "end_process", None)):
                 device.end_process()
-        if self.warming is not None:
-            self.warming.join(LONGEST_WARMING_S)  # leaving while LLVM works would crash
-            gc.unfreeze()  # see `warming.warm`
+        end_warming(self.warming, LONGEST_WARMING_S)
+        restore_turns()
         self.pictures.close()
         self.archive.close()
         if _active is not None and _active() is self:

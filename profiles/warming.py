@@ -122,6 +122,13 @@ def warm_in_background(
     return thread
 
 
+def end_warming(thread: threading.Thread | None, patience_s: float) -> None:
+    """Wait for what `warm_in_background` returned, and give the garbage collector back its own."""
+    if thread is not None:
+        thread.join(patience_s)  # leaving while LLVM works would crash
+        gc.unfreeze()
+
+
 def unpublished() -> Any:
     """Stand in for a publisher in a rehearsal, where nothing may be published."""
     raise RuntimeError("nothing is published in a rehearsal")

@@ -24,6 +24,7 @@ from ..callbacks.shared_ring import SharedRings
 from ..models.base import Event
 from . import worker_link as link
 from .compose import check_analysis
+from .turns import shorten_turns
 from .warming import rehearse
 
 PROGRESS_PERIOD_S = 0.1
@@ -155,6 +156,7 @@ def main() -> None:
     pipe = link.standard_pipe()
     worker: Worker | None = None
     status = 1
+    shorten_turns()
     try:
         worker = Worker(pipe, *pipe.receive())
         worker.serve()

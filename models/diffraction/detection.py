@@ -196,4 +196,10 @@ def noise_of(residual: np.ndarray, weight: np.ndarray) -> float:
     used = residual[weight > 0]
     if len(used) < 8:
         return 1.0
-    return max(1.0, float(1.4826 * np.median(np.abs(used - np.median(used)))))
+    return max(1.0, float(1.4826 * _middle(np.abs(used - _middle(used)))))
+
+
+def _middle(values: np.ndarray) -> float:
+    """Return the upper median: for each frame, where `numpy.median` takes thrice as long."""
+    half = len(values) // 2
+    return float(np.partition(values, half)[half])

@@ -8,8 +8,10 @@ have different forms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -80,12 +82,17 @@ class Lattice:
         """Names of the free parameters."""
         return tuple(_TIES[self.setting])
 
-    @property
+    @cached_property
     def tie(self) -> np.ndarray:
         """Which of the six parameters follow which free one, (6, free)."""
         return np.array(list(_TIES[self.setting].values()), float).T
 
-    @property
+    @cached_property
+    def tied(self) -> np.ndarray:
+        """Which of the six parameters follow a free one, (6,) bool."""
+        return self.tie.any(axis=1)
+
+    @cached_property
     def picked(self) -> list[int]:
         """Which of a*^2, b*^2, c*^2, 2 b*c*, 2 a*c*, 2 a*b* `metric` holds."""
         return list(_PICKED[self.setting])
@@ -97,8 +104,7 @@ class Lattice:
 
     def cell_of(self, free: np.ndarray, like: np.ndarray) -> np.ndarray:
         """Return the cell (6,) with these free parameters; the others are `like`'s."""
-        tied = self.tie.any(axis=1)
-        return np.where(tied, self.tie @ np.asarray(free, float), np.asarray(like, float))
+        return np.where(self.tied, self.tie @ np.asarray(free, float), np.asarray(like, float))
 
     def forms(self, hkl: np.ndarray) -> np.ndarray:
         """Return the integers of lines, (n, free), by which they stay together.
@@ -138,18 +144,38 @@ def q_of(forms: np.ndarray, metric: np.ndarray) -> np.ndarray:
 
 
 def reciprocal_metric(cell: np.ndarray) -> np.ndarray:
-    """Return the metric tensor of the reciprocal cell, (3, 3), 1/angstrom^2."""
-    lengths = np.asarray(cell[:3], float)
-    cosines = np.cos(np.radians(cell[3:]))
-    cosines[np.abs(cosines) < 1e-15] = 0.0
-    mixed = np.array([[1, cosines[2], cosines[1]], [cosines[2], 1, cosines[0]], [0, 0, 1]])
-    mixed[2, :2] = mixed[:2, 2]
-    return np.linalg.inv(mixed * np.outer(lengths, lengths))
+    """Return the metric tensor of the reciprocal cell, (3, 3), 1/angstrom^2.
+
+    Raises
+    ------
+    ValueError
+        When no cell has these angles.
+    """
+    a, b, c, *angles = np.asarray(cell, float).tolist()
+    x, y, z = _cosines(angles)
+    volume2 = _volume2(x, y, z)
+    if not volume2 > 0:
+        raise ValueError(f"no cell has the angles {', '.join(f'{each:g}' for each in angles)} deg")
+    ab, ac, bc = (x * y - z) / (a * b), (x * z - y) / (a * c), (y * z - x) / (b * c)
+    aa, bb, cc = (1 - x * x) / (a * a), (1 - y * y) / (b * b), (1 - z * z) / (c * c)
+    return np.array([[aa, ab, ac], [ab, bb, bc], [ac, bc, cc]]) / volume2
 
 
 def volume_a3(cell: np.ndarray) -> float:
     """Return the volume of a cell (6,), angstrom^3."""
-    return float(volumes_a3(cell))
+    a, b, c, *angles = np.asarray(cell, float).tolist()
+    return a * b * c * math.sqrt(_volume2(*_cosines(angles)))
+
+
+def _cosines(angles_deg: list[float]) -> tuple[float, float, float]:
+    """Return the cosines, exactly zero of right angles."""
+    x, y, z = (0.0 if each == 90.0 else math.cos(math.radians(each)) for each in angles_deg)
+    return x, y, z
+
+
+def _volume2(x: float, y: float, z: float) -> float:
+    """Return the square of the volume of a cell with axes of length 1, by its angles' cosines."""
+    return 1 - x * x - y * y - z * z + 2 * x * y * z
 
 
 def volumes_a3(cells: np.ndarray) -> np.ndarray:

@@ -239,6 +239,14 @@ class PeakTracks:
         return out
 
 
+def _broad_mean(values: np.ndarray, sigma_bins: float) -> np.ndarray:
+    """Return what a broad Gaussian leaves, by three boxes of its variance."""
+    box = min(max(round(np.sqrt(4 * sigma_bins**2 + 1)), 1), len(values))
+    for _ in range(3):
+        values = uniform_filter1d(values, box)
+    return values
+
+
 def typical_width(x: np.ndarray, intensity: np.ndarray, weight: np.ndarray) -> float:
     """Return the median width of a pattern's strongest lines, six bins where none is seen."""
     step = float(np.median(np.diff(x)))
@@ -283,10 +291,10 @@ def unknown_lines(
         Strongest first.
     evidence : (u,) float64, sigmas
     """
-    scale = max(width / FWHM / float(np.median(np.diff(q))), 0.8)
+    scale = max(width / FWHM / (float(q[-1] - q[0]) / (len(q) - 1)), 0.8)
     norm = np.sqrt(2 * scale * np.sqrt(np.pi))
     # what is many lines wide is the background's
-    local = residual - gaussian_filter1d(residual, _LOCAL * scale, truncate=3)
+    local = residual - _broad_mean(residual, _LOCAL * scale)
     signal = gaussian_filter1d(local, scale, truncate=4) * norm
     doubt = gaussian_filter1d(misfit * np.abs(explained), scale, truncate=4) * norm
     z = signal / np.hypot(noise, doubt)

@@ -92,7 +92,8 @@ def summed_up(
     p = len(model.phases)
     inflation = fit.inflation
     sigma = np.sqrt(np.diag(fit.covariance)) * inflation
-    present = np.isin(np.arange(p), fitted)
+    present = np.zeros(p, bool)
+    present[list(fitted)] = True
     amount = np.where(present, fit.x[:p], 0.0)
     amount_sigma = np.where(present, sigma[:p], np.nan)
     evidence = np.where(present, amount / np.where(present, amount_sigma, 1.0), 0.0)
@@ -113,10 +114,8 @@ def summed_up(
     size, strain = np.full((2, p), np.nan), np.full((2, p), np.nan)
     for phase in fitted:
         cell[phase] = model.cell(fit.theta, phase)
-        tie = model.phases[phase].lattice.tie
-        rows = at[model.cell_rows(phase)]
-        tied = tie.any(axis=1)
-        cell_sigma[phase] = np.where(tied, rows[tie.argmax(axis=1)], 0.0)
+        lattice, rows = model.phases[phase].lattice, at[model.cell_rows(phase)]
+        cell_sigma[phase] = np.where(lattice.tied, rows[lattice.tie.argmax(axis=1)], 0.0)
         first = model.shape_row(phase)
         size[:, phase] = _root(fit.theta[first], at[first])
         strain[:, phase] = _root(fit.theta[first + 1], at[first + 1])
