@@ -90,7 +90,7 @@ class Lattice:
     @cached_property
     def tied(self) -> np.ndarray:
         """Which of the six parameters follow a free one, (6,) bool."""
-        return self.tie.any(axis=1)
+        return np.asarray(self.tie.any(axis=1))
 
     @cached_property
     def picked(self) -> list[int]:
