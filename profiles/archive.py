@@ -5,9 +5,9 @@ Everything that writes documents goes through `Archive.emit`: the journal first,
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,11 @@ from .store.runs import analyses, documents, find
 from .store.store_process import StoreProcess
 from .store.writer import StoreWriter
 
+logger = logging.getLogger("flyback.profiles")
+
 DIRECTORY_VARIABLE = "FLYBACK_DIRECTORY"
-_SETTLING_S = 5.0
+_SETTLING_S = 30.0
+"""A process that writes the catalogue takes most of this to start, where the machine is busy."""
 
 
 class ArchiveError(OSError):
@@ -203,12 +206,14 @@ class Archive:
         self.writer.wait(timeout_s)
 
     def settled_catalog(self) -> Any:
-        """Return the catalogue once it holds what was emitted so far, or after a few seconds.
+        """Return the catalogue once it holds what was emitted so far, or after half a minute.
 
         A run is written behind the plan: whoever asks for it in the next line is to find it.
         """
-        with suppress(TimeoutError):
+        try:
             self.wait(_SETTLING_S)
+        except TimeoutError as error:
+            logger.warning("the catalogue lacks the newest documents: %s", error)
         return self.catalog
 
     def _trim(self) -> None:
