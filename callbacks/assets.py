@@ -38,7 +38,7 @@ class AssetReader:
         self._resources: dict[str, Mapping[str, Any]] = {}
         self._files: dict[Path, h5py.File] = {}
         self._corrections: dict[Path, Corrections] = {}
-        self._beside: dict[tuple[str, str], Any] = {}
+        self._known: dict[tuple[str, str], Any] = {}
 
     def add(self, stream_resource: Mapping[str, Any]) -> None:
         """Remember a stream_resource document."""
@@ -92,22 +92,14 @@ class AssetReader:
 
     def sigma(self, resource_uid: str, start: int, stop: int) -> np.ndarray | None:
         """Return the stated sigma of rows [start, stop), or None where the file has none."""
-        group = self._detector(resource_uid)
-        if SIGMA not in group:
-            return None
-        stated = group[SIGMA]
-        if len(stated.shape) < 2:  # one for all frames
+        stated = self._beside(SIGMA, resource_uid)
+        if stated is not None and len(stated.shape) < 2:  # one for all frames
             return np.broadcast_to(stated[()], (stop - start, *stated.shape))
-        return stated[start:stop] if len(stated) >= stop else None
+        return self.by_frame(SIGMA, resource_uid, start, stop)
 
     def by_frame(self, name: str, resource_uid: str, start: int, stop: int) -> np.ndarray | None:
         """Return rows [start, stop) of numbers by frame beside the frames, or None."""
-        # asked for every batch: a file that is there to be read gets no further dataset
-        which = (resource_uid, name)
-        if which not in self._beside:
-            group = self._detector(resource_uid)
-            self._beside[which] = group.get(name)
-        rows = self._beside[which]
+        rows = self._beside(name, resource_uid)
         if rows is not None and len(rows) < stop:
             rows.refresh()
         return None if rows is None or len(rows) < stop else rows[start:stop]
@@ -117,7 +109,15 @@ class AssetReader:
         for file in self._files.values():
             file.close()
         self._files.clear()
-        self._beside.clear()
+        self._known.clear()
+
+    def _beside(self, name: str, resource_uid: str) -> Any:
+        """Return a dataset beside the frames, or None, looked up once: each batch asks for it."""
+        which = (resource_uid, name)
+        if which not in self._known:
+            # a file that is there to be read gets no further dataset
+            self._known[which] = self._detector(resource_uid).get(name)
+        return self._known[which]
 
     def _detector(self, resource_uid: str) -> Any:
         path = path_of(self._resources[resource_uid]["uri"])

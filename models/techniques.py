@@ -48,6 +48,13 @@ class Technique:
                 f"{type(self).__name__}: {name} must be a whole number from 1 on, not {value!r}."
             )
 
+    def _flowing(self, name: str) -> None:
+        value = getattr(self, name)
+        if not (is_number(value) and value != 0):
+            raise ProtocolError(
+                f"{type(self).__name__}: {name} must be finite and not zero, not {value!r}."
+            )
+
     def _window(self) -> None:
         lower, upper = getattr(self, "lower_v", None), getattr(self, "upper_v", None)
         Limits(lower_v=lower, upper_v=upper)
@@ -244,10 +251,7 @@ class GITT(Technique):
         self._window()
         self._positive("pulse_s", "rest_s")
         self._count("pulses")
-        if not (is_number(self.current_ma) and self.current_ma != 0):
-            raise ProtocolError(
-                f"GITT: current_ma must be finite and not zero, not {self.current_ma!r}."
-            )
+        self._flowing("current_ma")
 
     def steps(self) -> Iterator[Step]:
         """Yield two steps a pulse."""
@@ -291,10 +295,7 @@ class Fiducial(Technique):
         self._count("pairs")
         if self.pairs > _MOST_PAIRS:
             raise ProtocolError(f"Fiducial: pairs is at most {_MOST_PAIRS}, not {self.pairs}.")
-        if not (is_number(self.current_ma) and self.current_ma != 0):
-            raise ProtocolError(
-                f"Fiducial: current_ma must be finite and not zero, not {self.current_ma!r}."
-            )
+        self._flowing("current_ma")
 
     def rests_s(self) -> list[float]:
         """Return the rests before, between and after the pulses, s."""

@@ -46,7 +46,6 @@ from .warming import cameras, end_warming, warm_in_background
 from .workers import WorkerProcess
 
 LONGEST_END_S = 10.0
-LONGEST_WARMING_S = 120.0
 
 _NOTHING = SimpleNamespace()
 _active: weakref.ReferenceType[Session] | None = None
@@ -308,7 +307,7 @@ class Session:
         for device in self.devices.values():
             if callable(getattr(device, "end_process", None)):
                 device.end_process()
-        end_warming(self.warming, LONGEST_WARMING_S)
+        end_warming(self.warming)
         restore_turns()
         self.pictures.close()
         self.archive.close()

@@ -23,6 +23,7 @@ Factory = Callable[..., Any]
 CORRECTIONS = ("dark", "gain", "bad_pixels")
 
 FRAMES, STEP_NM, COUNTS = 16, 0.03, 20.0
+LONGEST_WARMING_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,10 @@ def warm_in_background(
     return thread
 
 
-def end_warming(thread: threading.Thread | None, patience_s: float) -> None:
+def end_warming(thread: threading.Thread | None) -> None:
     """Wait for what `warm_in_background` returned, and give the garbage collector back its own."""
     if thread is not None:
-        thread.join(patience_s)  # leaving while LLVM works would crash
+        thread.join(LONGEST_WARMING_S)  # leaving while LLVM works would crash
         gc.unfreeze()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -152,8 +153,9 @@ def reciprocal_metric(cell: np.ndarray) -> np.ndarray:
         When no cell has these angles.
     """
     a, b, c, *angles = np.asarray(cell, float).tolist()
-    x, y, z = _cosines(angles)
-    volume2 = _volume2(x, y, z)
+    # exactly zero of right angles
+    x, y, z = (0.0 if each == 90.0 else math.cos(math.radians(each)) for each in angles)
+    volume2 = _unit_volume2(x, y, z)
     if not volume2 > 0:
         raise ValueError(f"no cell has the angles {', '.join(f'{each:g}' for each in angles)} deg")
     ab, ac, bc = (x * y - z) / (a * b), (x * z - y) / (a * c), (y * z - x) / (b * c)
@@ -163,19 +165,7 @@ def reciprocal_metric(cell: np.ndarray) -> np.ndarray:
 
 def volume_a3(cell: np.ndarray) -> float:
     """Return the volume of a cell (6,), angstrom^3."""
-    a, b, c, *angles = np.asarray(cell, float).tolist()
-    return a * b * c * math.sqrt(_volume2(*_cosines(angles)))
-
-
-def _cosines(angles_deg: list[float]) -> tuple[float, float, float]:
-    """Return the cosines, exactly zero of right angles."""
-    x, y, z = (0.0 if each == 90.0 else math.cos(math.radians(each)) for each in angles_deg)
-    return x, y, z
-
-
-def _volume2(x: float, y: float, z: float) -> float:
-    """Return the square of the volume of a cell with axes of length 1, by its angles' cosines."""
-    return 1 - x * x - y * y - z * z + 2 * x * y * z
+    return float(volumes_a3(cell))
 
 
 def volumes_a3(cells: np.ndarray) -> np.ndarray:
@@ -183,7 +173,12 @@ def volumes_a3(cells: np.ndarray) -> np.ndarray:
     cells = np.asarray(cells, float)
     x, y, z = np.moveaxis(np.cos(np.deg2rad(cells[..., 3:])), -1, 0)
     product = cells[..., :3].prod(axis=-1)
-    return product * np.sqrt(1 - x**2 - y**2 - z**2 + 2 * x * y * z)
+    return product * np.sqrt(_unit_volume2(x, y, z))
+
+
+def _unit_volume2(x: Any, y: Any, z: Any) -> Any:
+    """Return the square of the volume of a cell with axes of length 1, by its angles' cosines."""
+    return 1 - x * x - y * y - z * z + 2 * x * y * z
 
 
 def setting_of_metric(cell: np.ndarray) -> str:
